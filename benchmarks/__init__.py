@@ -1,0 +1,1 @@
+"""Speed as ratios to a floor or a peer of the same run."""

@@ -1,0 +1,1 @@
+"""The always-on gateway: Coinbase's socket in, frames on the bus out."""

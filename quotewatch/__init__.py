@@ -1,0 +1,1 @@
+"""QuoteWatch: market data that must not be lost, from the socket to the table."""

@@ -1,0 +1,1 @@
+"""Frames between processes: one port, Pub/Sub and SQLite behind it."""

@@ -1,0 +1,1 @@
+"""The two wire dialects of Coinbase as typed messages. Pure."""

@@ -1,0 +1,60 @@
+"""Every error QuoteWatch raises, as one tree. A message names the thing, the value and the next step."""
+
+
+class QuoteWatchError(Exception):
+    """Whatever goes wrong here and has a name."""
+
+
+class SettingsError(QuoteWatchError):
+    """The environment is malformed; the message names every bad variable."""
+
+
+class WireError(QuoteWatchError):
+    """A message of the exchange that cannot be taken as it is. `reason` is the label it is counted under."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason = reason
+
+
+class FrameError(QuoteWatchError):
+    """A message of the bus that is no frame."""
+
+
+class NewerSchemaError(FrameError):
+    """A frame written by a newer QuoteWatch: leave it un-acked and deploy this process again."""
+
+
+class FrameTooLargeError(FrameError):
+    """A frame over the bus's limit."""
+
+
+class BusError(QuoteWatchError):
+    """The bus refused, for good: a missing topic, a bad name, a message too large."""
+
+
+class BusUnavailableError(BusError):
+    """The bus did not answer: nothing is known to be published. Try again."""
+
+
+class ObjectError(QuoteWatchError):
+    """The object store refused, for good."""
+
+
+class ObjectStoreUnavailableError(ObjectError):
+    """The object store did not answer: try again."""
+
+
+class PreconditionFailedError(ObjectError):
+    """Another writer was first: the object exists already, or is of another generation."""
+
+
+class SpoolError(QuoteWatchError):
+    """The spool could not take a frame."""
+
+
+def is_retryable(error: BaseException) -> bool:
+    """Say whether the same call may succeed later."""
+    return isinstance(
+        error, BusUnavailableError | ObjectStoreUnavailableError | SpoolError | OSError
+    )

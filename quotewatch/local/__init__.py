@@ -1,0 +1,1 @@
+"""The whole system on one machine: simulated exchange, replay, stack, console."""

@@ -1,0 +1,1 @@
+"""What the messages mean: book, continuity, features. Pure."""
