@@ -1,4 +1,7 @@
-"""Every error QuoteWatch raises, as one tree. A message names the thing, the value and the next step."""
+"""Every error QuoteWatch raises, as one tree.
+
+A message names the thing, the value and the next step.
+"""
 
 
 class QuoteWatchError(Exception):
@@ -10,7 +13,7 @@ class SettingsError(QuoteWatchError):
 
 
 class WireError(QuoteWatchError):
-    """A message of the exchange that cannot be taken as it is. `reason` is the label it is counted under."""
+    """A message of the exchange that cannot be taken as it is, counted under `reason`."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(f"{reason}: {detail}" if detail else reason)
