@@ -136,7 +136,7 @@ def unsubscribe(products: Sequence[str], channels: Sequence[str] = CHANNELS) -> 
 
 
 def acked(message: Subscriptions) -> dict[str, set[str]]:
-    """Return the products per channel that an acknowledgement names, under the names we asked by."""
+    """Return the products per channel that an ack names, under the names we asked by."""
     found: dict[str, set[str]] = {}
     for channel in message.channels:
         name = LEVEL2 if channel.name.startswith("level2") else channel.name

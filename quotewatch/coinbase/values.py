@@ -1,4 +1,7 @@
-"""Numbers and times as Coinbase spells them: exact text in, comparable values out, anything else refused."""
+"""Numbers and times as Coinbase spells them: exact text in, comparable values out.
+
+Anything else is refused with a WireError.
+"""
 
 import re
 from datetime import UTC, datetime
