@@ -4,12 +4,13 @@ A message that decodes holds exactly the rows that were encoded; anything else i
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 import zstandard
 
-from quotewatch.bus.port import Message
 from quotewatch.errors import FrameError, FrameTooLargeError, NewerSchemaError
+from quotewatch.message import Message
 from quotewatch.streams import SCHEMA_VERSION, STREAMS
 
 SOFT_LIMIT_BYTES = 256_000  # a window closes early at about this size
@@ -51,7 +52,7 @@ class FrameEncoder:
 
     def encode(self, frame: Frame) -> Message:
         """Turn a frame into the message that carries it."""
-        body = self._compressor.compress(_to_ipc(frame.rows))
+        body = self._compressor.compress(memoryview(_to_ipc(frame.rows)))
         if len(body) > HARD_LIMIT_BYTES:
             raise FrameTooLargeError(
                 f"{frame.id.stream} {frame.id.epoch}/{frame.id.seq}: {len(body)} bytes encoded,"
@@ -131,9 +132,14 @@ def _from_ipc(data: bytes) -> pa.RecordBatch:
     try:
         body = zstandard.ZstdDecompressor().decompress(data, max_output_size=_LONGEST_BODY_BYTES)
         with pa.ipc.open_stream(body) as reader:
-            return reader.read_all().combine_chunks().to_batches(max_chunksize=None)[0]
-    except (zstandard.ZstdError, pa.ArrowException, IndexError, OSError, ValueError) as error:
+            table = reader.read_all().combine_chunks()
+    except (zstandard.ZstdError, pa.ArrowException, OSError, ValueError) as error:
         raise FrameError(f"the body ({len(data)} bytes) is not zstd over Arrow: {error}") from error
+    return table.to_batches()[0] if table.num_rows else _no_rows(table.schema)
+
+
+def _no_rows(schema: pa.Schema) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays([pa.array([], kind) for kind in schema.types], schema=schema)
 
 
 def _conform(rows: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
@@ -149,7 +155,7 @@ def _conform(rows: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
-def _cast(column: pa.Array, field: pa.Field) -> pa.Array:
+def _cast(column: "pa.Array[Any]", field: "pa.Field[Any]") -> "pa.Array[Any]":
     try:
         cast = column if column.type.equals(field.type) else column.cast(field.type)
     except pa.ArrowException as error:

@@ -3,19 +3,19 @@
 What is not acked comes back. One contract test suite holds every implementation to this page.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
-MAX_MESSAGE_BYTES = 10_000_000  # Pub/Sub's limit for one message and for one publish request
+from quotewatch.message import Message
 
+__all__ = ["MAX_MESSAGE_BYTES", "Bus", "DeadLetter", "Delivery", "Message", "Subscription"]
 
-@dataclass(frozen=True, slots=True)
-class Message:
-    """What a producer hands over: bytes and the attributes that describe them."""
+MAX_MESSAGE_BYTES = 10_000_000  # Pub/Sub's limit for one publish request, envelope included
 
-    data: bytes
-    attributes: Mapping[str, str] = field(default_factory=dict)
+# What a dead letter says about itself, in Pub/Sub's own words so that one reader serves both.
+SOURCE_SUBSCRIPTION = "CloudPubSubDeadLetterSourceSubscription"
+SOURCE_ATTEMPTS = "CloudPubSubDeadLetterSourceDeliveryCount"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +26,25 @@ class Delivery:
     ack_id: str
     message_id: str
     published_ns: int
-    # 1 for the first delivery; 0 where the bus does not count (Pub/Sub without a dead-letter topic).
+    # 1 for the first delivery; 0 where nobody counts (Pub/Sub without a dead-letter topic).
     attempt: int
 
 
 @dataclass(frozen=True, slots=True)
+class Waiting:
+    """A message that a pull would get now, seen without leasing it."""
+
+    message: Message
+    message_id: str
+    published_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """Where a message goes that its consumers could not ack in `max_attempts` deliveries."""
+    """Where a message goes that its consumers could not ack in `max_attempts` deliveries.
+
+    Like any message it is kept only if its topic has a subscription.
+    """
 
     topic: str
     max_attempts: int  # 5 to 100, as Pub/Sub wants it
@@ -49,16 +61,22 @@ class Subscription:
 
 
 class Bus(Protocol):
-    """At-least-once delivery with ack deadlines. Every call may raise BusUnavailableError (try again)."""
+    """At-least-once delivery with ack deadlines.
+
+    Every call may raise BusUnavailableError (try again) or another BusError (no use trying again).
+    """
 
     def create(self, topics: Sequence[str], subscriptions: Sequence[Subscription]) -> None:
-        """Create what is missing; what exists stays as it is. Never called against the real cloud."""
+        """Create what is missing; what exists stays as it is. Refused by the real cloud."""
         ...
 
     def publish(
         self, topic: str, messages: Sequence[Message], *, timeout_seconds: float = 10.0
     ) -> list[str]:
-        """Store the messages durably and return their ids in order, or raise and promise nothing."""
+        """Store the messages durably and return their ids in order, or raise and promise nothing.
+
+        A subscription made later does not get them; without any subscription they are dropped.
+        """
         ...
 
     def pull(
@@ -77,13 +95,26 @@ class Bus(Protocol):
         ...
 
     def ack(self, subscription: str, ack_ids: Sequence[str]) -> None:
-        """Settle deliveries: their messages do not come back. Unknown or expired ids are ignored."""
+        """Settle deliveries: their messages do not come back. Unknown ids are ignored.
+
+        So is the id of a delivery that expired and was leased again since.
+        """
         ...
 
-    def release(
-        self, subscription: str, ack_ids: Sequence[str], *, delay_seconds: int = 0
-    ) -> None:
-        """Give deliveries back; they return after `delay_seconds` (0 to 600)."""
+    def release(self, subscription: str, ack_ids: Sequence[str], *, delay_seconds: int = 0) -> None:
+        """Give deliveries back; they return after `delay_seconds` (0 to 600).
+
+        Each delivery counts as an attempt, released or not: releasing in a loop leads to the
+        dead-letter topic.
+        """
+        ...
+
+    def peek(self, subscription: str, *, max_messages: int = 100) -> list[Waiting]:
+        """List up to `max_messages` messages that a pull would get now, each once, leasing none.
+
+        Free of side effects on SQLite. Pub/Sub has no such call: there the messages are pulled and
+        given back at once, which counts one attempt and hides them from consumers meanwhile.
+        """
         ...
 
     def close(self) -> None:

@@ -5,7 +5,7 @@ Every message of a connection, of whatever channel, carries the next `sequence_n
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -16,6 +16,7 @@ TRADES = "market_trades"
 HEARTBEATS = "heartbeats"
 CHANNELS = (LEVEL2, TRADES, HEARTBEATS)
 
+Id = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]  # what a table's long holds
 EventKind = Literal["snapshot", "update"]
 
 
@@ -40,7 +41,7 @@ class L2Data(msgspec.Struct, tag_field="channel", tag="l2_data", gc=False):
     """Books. What one subscribes to as `level2` arrives as `l2_data`."""
 
     timestamp: str
-    sequence_num: int
+    sequence_num: Id
     events: list[L2Event]
 
 
@@ -66,7 +67,7 @@ class MarketTrades(msgspec.Struct, tag_field="channel", tag="market_trades", gc=
     """Trades of about 250 ms."""
 
     timestamp: str
-    sequence_num: int
+    sequence_num: Id
     events: list[TradesEvent]
 
 
@@ -81,7 +82,7 @@ class Heartbeats(msgspec.Struct, tag_field="channel", tag="heartbeats", gc=False
     """Sent about each second while subscribed."""
 
     timestamp: str
-    sequence_num: int
+    sequence_num: Id
     events: list[HeartbeatEvent]
 
 
@@ -95,7 +96,7 @@ class Subscriptions(msgspec.Struct, tag_field="channel", tag="subscriptions", gc
     """Everything this connection is subscribed to now."""
 
     timestamp: str
-    sequence_num: int
+    sequence_num: Id
     events: list[SubscriptionsEvent]
 
 

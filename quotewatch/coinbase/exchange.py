@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -17,6 +17,7 @@ HEARTBEAT = "heartbeat"
 CHANNELS = (LEVEL2, MATCHES, HEARTBEAT)
 
 MakerSide = Literal["buy", "sell"]
+Id = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]  # what a table's long holds
 
 
 class Snapshot(msgspec.Struct, tag_field="type", tag="snapshot", gc=False, omit_defaults=True):
@@ -39,12 +40,12 @@ class L2Update(msgspec.Struct, tag_field="type", tag="l2update", gc=False):
 class Match(msgspec.Struct, tag_field="type", tag="match", gc=False, omit_defaults=True):
     """One trade as it happens."""
 
-    trade_id: int
+    trade_id: Id
     side: MakerSide
     size: str
     price: str
     product_id: str
-    sequence: int
+    sequence: Id
     time: str
     maker_order_id: str | None = None
     taker_order_id: str | None = None
@@ -53,12 +54,12 @@ class Match(msgspec.Struct, tag_field="type", tag="match", gc=False, omit_defaul
 class LastMatch(msgspec.Struct, tag_field="type", tag="last_match", gc=False, omit_defaults=True):
     """The newest trade before the subscription: complete, but older."""
 
-    trade_id: int
+    trade_id: Id
     side: MakerSide
     size: str
     price: str
     product_id: str
-    sequence: int
+    sequence: Id
     time: str
     maker_order_id: str | None = None
     taker_order_id: str | None = None
@@ -67,9 +68,9 @@ class LastMatch(msgspec.Struct, tag_field="type", tag="last_match", gc=False, om
 class Heartbeat(msgspec.Struct, tag_field="type", tag="heartbeat", gc=False):
     """Sent each second per product. last_trade_id has been a constant 0 at times: unknown."""
 
-    last_trade_id: int
+    last_trade_id: Id
     product_id: str
-    sequence: int
+    sequence: Id
     time: str
 
 

@@ -115,12 +115,17 @@ class SequenceNumbers:
     def __init__(self) -> None:
         self.last: int | None = None
 
+    @property
+    def expected(self) -> int:
+        """The number that the next message should carry."""
+        return 0 if self.last is None else self.last + 1
+
     def see(self, number: int) -> Gap | None:
         """Take the number of a message; return the hole before it. Older numbers reveal none.
 
         A connection starts at 0: a first number above it means its beginning was lost.
         """
-        expected = 0 if self.last is None else self.last + 1
+        expected = self.expected
         if number < expected:
             return None
         self.last = number

@@ -1,0 +1,275 @@
+"""Messages of one connection in, rows on the tape out: what both dialects have in common. Pure.
+
+Nothing is applied half: a message that cannot be taken as it is leaves a `reject` behind, and if
+it may have been about a book, that book is lost until a fresh snapshot. Every level-2 message that
+can be read is kept, also while its book is lost: a reader of the rows sees what we saw.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from ingest_gateway.journal import Journal
+from ingest_gateway.lane import Lane
+from ingest_gateway.tape import Tape
+from quotewatch.coinbase.values import Number, PriceKeys, SizeValues
+from quotewatch.errors import WireError
+from quotewatch.market.book import Book
+from quotewatch.market.continuity import Arrival, Gap
+from quotewatch.market.features import top_of
+
+_PRODUCT = re.compile(rb'"product_id"\s*:\s*"([^"]{1,40})"')
+_SAMPLE = 300  # bytes of a rejected message that its log line shows
+_PLACE = re.compile(r" - at `.*`$")
+
+Levels = list[tuple[str, str]]
+
+
+class Reader:
+    """Reads one connection. `wanted` collects the products that need a fresh snapshot."""
+
+    def __init__(self, conn: int, tape: Tape, lanes: Mapping[str, Lane], journal: Journal) -> None:
+        self.conn = conn
+        self.counts: Counter[str] = Counter()  # messages by type
+        self.missed = 0  # trades in the gaps found
+        self.gaps = 0
+        self.wanted: dict[str, str] = {}  # symbol -> why
+        self.acked: dict[str, set[str]] = {}  # channel -> products, once acknowledged
+        self.refusals: list[str] = []  # errors the exchange answered
+        self._tape = tape
+        self._lanes = lanes
+        self._journal = journal
+        self._keys = PriceKeys()
+        self._sizes = SizeValues()
+        self._strangers: set[str] = set()
+
+    def read(self, raw: bytes, received_us: int) -> None:
+        """Take one message as it came from the socket."""
+        raise NotImplementedError
+
+    def lose_all(self, reason: str, received_us: int) -> None:
+        """Give up every book of this connection: something was lost and it may have been theirs."""
+        for lane in self._lanes.values():
+            self.lose(lane, reason, received_us)
+
+    def lose(self, lane: Lane, reason: str, received_us: int) -> None:
+        """Give up one book and ask for a fresh snapshot."""
+        self.wanted.setdefault(lane.symbol, reason)
+        if lane.book is None:
+            return
+        self._journal.note(
+            "invalid", received_us, self.conn, symbol=lane.symbol, book=lane.number, reason=reason,
+            stream="raw_orderbook",
+        )  # fmt: skip
+        lane.end()
+
+    # Books
+
+    def _snapshot(
+        self, lane: Lane, bids: Levels, asks: Levels, us: int | None, received_us: int
+    ) -> None:
+        """Keep a snapshot and begin the next life of the book with it."""
+        book = Book(self._levels(bids), self._levels(asks))
+        if lane.book is not None:
+            lane.end()
+        lane.number += 1
+        changes = self._tape.changes
+        for side, levels in (("bid", bids), ("offer", asks)):
+            for level in levels:
+                changes.append(side)
+                changes.extend(level)
+        self._keep_book_row(lane, 1, us, received_us)
+        if us is not None:
+            self._note_time(lane, us)
+        self._journal.note(
+            "snapshot", received_us, self.conn, at_us=us, symbol=lane.symbol, book=lane.number,
+            stream="raw_orderbook", count=len(bids) + len(asks), skipped=lane.waiting or None,
+        )  # fmt: skip
+        if book.one_sided or book.crossed:
+            self._spoilt(lane, "one_sided" if book.one_sided else "crossed", received_us)
+            return
+        lane.begin(book)
+        self.wanted.pop(lane.symbol, None)
+
+    def _spoilt(self, lane: Lane, reason: str, received_us: int) -> None:
+        """Give up a book that its own snapshot began spoilt."""
+        self._journal.note(
+            "invalid", received_us, self.conn, symbol=lane.symbol, book=lane.number, reason=reason,
+            stream="raw_orderbook",
+        )  # fmt: skip
+        lane.end()
+        self.wanted[lane.symbol] = reason
+
+    def _levels(self, levels: Levels) -> list[tuple[Number, float]]:
+        keys, sizes = self._keys, self._sizes
+        return [(keys[price], sizes[size]) for price, size in levels]
+
+    def _keep_book_row(self, lane: Lane, kind: int, us: int | None, received_us: int) -> None:
+        tape = self._tape
+        tape.orderbook.extend(
+            (
+                lane.code,
+                lane.number,
+                kind,
+                len(tape.changes),
+                us,
+                received_us,
+                self.conn,
+                self._sequence(),
+                tape.arrival,
+            )
+        )
+
+    def _sequence(self) -> int | None:
+        return None
+
+    def _settle(self, lane: Lane, us: int, received_us: int, *, moved: bool) -> None:
+        """Write the features row of an update; a crossed or one-sided book ends here."""
+        book = lane.book
+        if book is None:
+            lane.waiting += 1
+            return
+        if moved:
+            bids, asks = book.bids.keys, book.asks.keys
+            if not bids or not asks:
+                self.lose(lane, "one_sided", received_us)
+                return
+            if bids[-1] >= -asks[-1]:
+                self.lose(lane, "crossed", received_us)
+                return
+            lane.top = top_of(book)
+        top = lane.top
+        tape = self._tape
+        features = tape.features
+        features.extend((lane.code, lane.number, us, received_us, self.conn, tape.arrival))
+        features.extend(top)
+        features.extend(lane.windows.update(us, top))
+
+    def _note_time(self, lane: Lane, us: int) -> None:
+        if lane.newest_us is None or us > lane.newest_us:
+            lane.newest_us = us
+
+    # Trades
+
+    def _trade(
+        self, lane: Lane, trade_id: int, price: str, size: str, us: int, received_us: int,
+        *, taker_buys: bool, live: bool, sequence: int | None,
+    ) -> bool:  # fmt: skip
+        """Keep a trade unless it was seen in this epoch; return whether it was new."""
+        amount = self._check_trade(price, size)
+        arrival, gap = lane.ids.see(trade_id)
+        if arrival is Arrival.SEEN:
+            return False
+        if gap is not None:
+            self._gap(lane, gap, us, received_us, "trade_id")
+        self._note_time(lane, us)
+        if live and lane.book is not None:
+            lane.windows.trade(us, taker_buys=taker_buys, size=amount)
+        self._tape.trades.extend(
+            (
+                lane.code,
+                trade_id,
+                price,
+                size,
+                0 if taker_buys else 1,
+                sequence,
+                us,
+                received_us,
+                live,
+                self.conn,
+                self._tape.arrival,
+            )
+        )
+        return True
+
+    def _check_trade(self, price: str, size: str) -> float:
+        self._keys[price]
+        amount = self._sizes[size]
+        if not amount:
+            raise WireError("bad_size", f"a trade of {size!r}")
+        return amount
+
+    def _drop_seen(self, lane: Lane, ids: Iterable[int], received_us: int) -> None:
+        """Say which trades were dropped because this epoch has them already."""
+        seen = sorted(ids)
+        if seen:
+            self._journal.note(
+                "drop",
+                received_us,
+                self.conn,
+                symbol=lane.symbol,
+                stream="raw_trades",
+                from_id=seen[0],
+                to_id=seen[-1],
+                count=len(seen),
+                reason="duplicate",
+            )
+
+    def _gap(self, lane: Lane, gap: Gap, us: int | None, received_us: int, reason: str) -> None:
+        self.gaps += 1
+        self.missed += gap.missing
+        self._journal.note(
+            "gap", received_us, self.conn, at_us=us, symbol=lane.symbol, stream="raw_trades",
+            from_id=gap.first, to_id=gap.last, count=gap.missing, reason=reason,
+        )  # fmt: skip
+
+    # What cannot be taken
+
+    def _lane(self, product: str, received_us: int) -> Lane | None:
+        lane = self._lanes.get(product)
+        if lane is None and product not in self._strangers:
+            self._strangers.add(product)
+            self._journal.note(
+                "reject", received_us, self.conn, reason="unknown_product", product=product
+            )
+        if lane is None:
+            self.counts["unknown_product"] += 1
+        return lane
+
+    def _stranger(self, kind: str, raw: bytes, received_us: int) -> None:
+        """Count a message of a type nobody knows; the first of each connection is an event."""
+        self.counts["unknown_type"] += 1
+        if kind not in self._strangers:
+            self._strangers.add(kind)
+            self._journal.note(
+                "reject",
+                received_us,
+                self.conn,
+                reason="unknown_type",
+                sample=raw[:_SAMPLE].decode(errors="replace"),
+            )
+
+    def _reject(
+        self, raw: bytes, received_us: int, error: Exception, *, about_book: bool, about_trade: bool
+    ) -> None:
+        """Refuse a message; a book it may have been about is lost until a fresh snapshot."""
+        self.counts["rejected"] += 1
+        products = {name.decode(errors="replace") for name in _PRODUCT.findall(raw)}
+        lanes = [self._lanes[name] for name in sorted(products & self._lanes.keys())]
+        stream = "raw_trades" if about_trade else "raw_orderbook" if about_book else None
+        self._journal.note(
+            "reject", received_us, self.conn, symbol=lanes[0].symbol if lanes else None,
+            stream=stream, count=1, reason=reason_of(error), error=str(error),
+            sample=raw[:_SAMPLE].decode(errors="replace"),
+        )  # fmt: skip
+        if about_trade:
+            return  # its id will be missing: continuity tells, reconcile heals
+        if lanes and about_book:
+            for lane in lanes:
+                self.lose(lane, "rejected", received_us)
+        elif about_book:
+            self.lose_all("rejected", received_us)
+
+
+def reason_of(error: Exception) -> str:
+    """Name why a message was refused, from a closed set: it labels a counter."""
+    if isinstance(error, WireError):
+        return error.reason
+    if isinstance(error, msgspec.ValidationError):
+        text = _PLACE.sub("", str(error))
+        if "missing required field" in text:
+            return "missing_field"
+        return "wrong_type" if text.startswith("Expected") else "bad_value"
+    return "malformed_json"
