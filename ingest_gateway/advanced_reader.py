@@ -56,7 +56,6 @@ class AdvancedReader(Reader):
         gap = self._numbers.see(number)
         if gap is None:
             return
-        self.gaps += 1
         self._journal.note(
             "gap", received_us, self.conn, from_id=gap.first, to_id=gap.last, count=gap.missing,
             reason="sequence_num",

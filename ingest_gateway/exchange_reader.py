@@ -115,6 +115,7 @@ class ExchangeReader(Reader):
         lane = self._lane(message.product_id, received_us)
         if lane is None:
             return
+        lane.sequence = message.sequence
         new = self._trade(
             lane,
             message.trade_id,

@@ -24,6 +24,7 @@ class Journal:
         self._logged_us: dict[tuple[str, str | None, str | None], int] = {}
         self._held_back: Counter[tuple[str, str | None, str | None]] = Counter()
         self.counts: Counter[tuple[str, str]] = Counter()  # (kind, reason), for the metrics
+        self.missed_trades = 0  # in the gaps noted
 
     def note(
         self,
@@ -61,6 +62,8 @@ class Journal:
         )
         # The reason of a `start` or `close` may hold an id or a free text: its first word counts.
         self.counts[kind, (reason or "").partition(" ")[0]] += 1
+        if kind == "gap" and stream == "raw_trades":
+            self.missed_trades += count or 0
         if kind not in _ROUTINE:
             fields = {"symbol": symbol, "book": book, "stream": stream, "from_id": from_id,
                       "to_id": to_id, "count": count, "reason": reason} | details  # fmt: skip

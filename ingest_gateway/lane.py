@@ -9,7 +9,7 @@ class Lane:
     """What is known of one product now. `number` counts the lives of its book."""
 
     __slots__ = (
-        "book", "code", "heard_us", "ids", "newest_us", "number", "symbol", "top",
+        "book", "code", "heard_us", "ids", "newest_us", "number", "sequence", "symbol", "top",
         "waiting", "windows",
     )  # fmt: skip
 
@@ -23,6 +23,7 @@ class Lane:
         self.ids = TradeIds()
         self.newest_us: int | None = None  # newest exchange time seen
         self.heard_us = 0  # when the product last gave a sign of life
+        self.sequence: int | None = None  # of the newest match; not contiguous
         self.waiting = 0  # updates kept but not applied since the book was lost
 
     def begin(self, book: Book) -> None:

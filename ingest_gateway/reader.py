@@ -6,7 +6,6 @@ can be read is kept, also while its book is lost: a reader of the rows sees what
 """
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping
 
 import msgspec
@@ -32,9 +31,7 @@ class Reader:
 
     def __init__(self, conn: int, tape: Tape, lanes: Mapping[str, Lane], journal: Journal) -> None:
         self.conn = conn
-        self.counts: Counter[str] = Counter()  # messages by type
-        self.missed = 0  # trades in the gaps found
-        self.gaps = 0
+        self.counts = tape.counts  # messages by type, of the whole epoch
         self.wanted: dict[str, str] = {}  # symbol -> why
         self.acked: dict[str, set[str]] = {}  # channel -> products, once acknowledged
         self.refusals: list[str] = []  # errors the exchange answered
@@ -208,8 +205,6 @@ class Reader:
             )
 
     def _gap(self, lane: Lane, gap: Gap, us: int | None, received_us: int, reason: str) -> None:
-        self.gaps += 1
-        self.missed += gap.missing
         self._journal.note(
             "gap", received_us, self.conn, at_us=us, symbol=lane.symbol, stream="raw_trades",
             from_id=gap.first, to_id=gap.last, count=gap.missing, reason=reason,

@@ -4,6 +4,7 @@ The loop appends plain values to flat lists and keeps no decoded object: that al
 than decoding. Casting text to decimals happens once a frame, in Arrow, off the loop.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +28,13 @@ FEATURE_ROW = ("symbol", "book", "exchange_us", "received_us", "conn", "arrival"
 EVENT_ROW = ("kind", "at_us", "received_us", "conn", "symbol", "book", "stream", "from_id",
              "to_id", "count", "reason", "arrival")  # fmt: skip
 
+_NAMES = {
+    "raw_orderbook": BOOK_ROW,
+    "raw_trades": TRADE_ROW,
+    "features": FEATURE_ROW,
+    "events": EVENT_ROW,
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Page:
@@ -40,6 +48,17 @@ class Page:
     first_received_us: int
     last_received_us: int
 
+    @property
+    def held_bytes(self) -> int:
+        """Estimate the memory the page holds: a value is a reference and often a short text."""
+        return _BYTES_HELD_PER_VALUE * (len(self.rows) + len(self.changes))
+
+    def products(self) -> list[str]:
+        """Name the products that the rows of a page with a symbol column are of."""
+        names = _NAMES[self.stream]
+        codes = set(self.rows[names.index("symbol") :: len(names)])
+        return [self.symbols[code] for code in sorted(codes)]
+
     def build(self) -> pa.RecordBatch:
         """Turn the page into the columns of its stream, as narrow as the values allow."""
         return _BUILDERS[self.stream](self)
@@ -48,10 +67,20 @@ class Page:
 class Tape:
     """The open pages of all streams of one epoch."""
 
-    __slots__ = ("arrival", "changes", "events", "features", "orderbook", "symbols", "trades")
+    __slots__ = (
+        "arrival",
+        "changes",
+        "counts",
+        "events",
+        "features",
+        "orderbook",
+        "symbols",
+        "trades",
+    )
 
     def __init__(self) -> None:
         self.arrival = -1  # the number of the newest message
+        self.counts: Counter[str] = Counter()  # messages by type
         self.symbols: list[str] = []
         self.orderbook: Column = []
         self.changes: Column = []  # side, price, size; an orderbook row ends at `end` of them
@@ -98,6 +127,7 @@ class Tape:
                 return self.events, EVENT_ROW
 
 
+_BYTES_HELD_PER_VALUE = 40
 _BYTES_PER_VALUE = 2  # measured 0.6 to 1.9 over both dialects
 _BYTES_PER_CHANGE_VALUE = 3  # measured 1.8 to 2.9
 
@@ -135,7 +165,8 @@ def _changes(page: Page, ends: Column) -> "pa.Array[Any]":
     """Build list<struct<side, price, size>> from the flat changes."""
     wire = _words(page.changes[0::3])
     sides = pa.DictionaryArray.from_arrays(
-        wire.indices, pa.array([_SIDES[str(word)] for word in wire.dictionary.to_pylist()], pa.string())
+        wire.indices,
+        pa.array([_SIDES[str(word)] for word in wire.dictionary.to_pylist()], pa.string()),
     )
     fields = {
         "side": sides,
@@ -194,7 +225,7 @@ def _trades(page: Page) -> pa.RecordBatch:
 
 def _features(page: Page) -> pa.RecordBatch:
     column = _columns(page, FEATURE_ROW)
-    columns: "dict[str, pa.Array[Any]]" = {
+    columns: dict[str, pa.Array[Any]] = {
         "symbol": _codes(column["symbol"], page.symbols),
         "book": pa.array(column["book"], pa.int32()),
         "exchange_time": _times(column["exchange_us"]),

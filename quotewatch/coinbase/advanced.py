@@ -9,8 +9,6 @@ from typing import Annotated, Literal
 
 import msgspec
 
-FEED_URL = "wss://advanced-trade-ws.coinbase.com"
-
 LEVEL2 = "level2"
 TRADES = "market_trades"
 HEARTBEATS = "heartbeats"

@@ -8,9 +8,6 @@ from typing import Annotated, Literal
 
 import msgspec
 
-FEED_URL = "wss://ws-feed.exchange.coinbase.com"
-REST_URL = "https://api.exchange.coinbase.com"
-
 LEVEL2 = "level2_batch"
 MATCHES = "matches"
 HEARTBEAT = "heartbeat"

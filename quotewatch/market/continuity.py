@@ -81,6 +81,13 @@ class TradeIds:
         self._suspected = None
 
     @property
+    def known(self) -> int | None:
+        """The newest id known of, from a trade or from a heartbeat."""
+        if self.last is None or self._suspected is None:
+            return self.last
+        return max(self.last, self._suspected)
+
+    @property
     def holes(self) -> tuple[Gap, ...]:
         """What is missing between the first and the last id seen."""
         return tuple(self._holes)

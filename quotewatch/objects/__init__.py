@@ -1,1 +1,1 @@
-"""Small objects, created once or moved by compare-and-set: one port, local files and GCS behind it."""
+"""Small objects, created once or moved by compare-and-set: local files and GCS, one port."""

@@ -1,0 +1,109 @@
+"""`python -m ingest_gateway`: the gateway alone, configured by the environment."""
+
+import asyncio
+import gc
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+
+from ingest_gateway.gateway import Gateway, Parts
+from ingest_gateway.health import HealthServer
+from ingest_gateway.outbox import Outbox, producer_name
+from ingest_gateway.receiver import Receiver, open_websocket
+from ingest_gateway.spool import open_spool
+from quotewatch.bus.opening import open_bus
+from quotewatch.bus.port import Bus
+from quotewatch.bus.topology import topology
+from quotewatch.clock import SystemClock, new_epoch
+from quotewatch.errors import BusUnavailableError, QuoteWatchError
+from quotewatch.logs import configure_logs, get_logger
+from quotewatch.metrics.recorder import Recorder
+from quotewatch.settings import Settings, load_settings, unknown_variables
+
+_UNSAFE = 1  # exit code: something captured is neither on the bus nor in the spool
+_REFUSED = 2  # exit code: did not start
+
+_log = get_logger("gateway")
+
+
+def main() -> int:
+    """Run until SIGTERM or SIGINT; exit 0 when everything captured is safe."""
+    configure_logs()
+    try:
+        settings = load_settings()
+        for name, meant in unknown_variables().items():
+            _log.warning("unknown_setting", name=name, did_you_mean=meant)
+        return asyncio.run(_serve(settings))
+    except QuoteWatchError as error:
+        sys.stderr.write(f"{error}\n")
+        return _REFUSED
+
+
+async def _serve(settings: Settings) -> int:
+    clock = SystemClock()
+    epoch = new_epoch(clock.now_ns())
+    recorder = Recorder(settings.environment)
+    _log.info("settings", epoch=epoch, **settings.shown())
+    bus = open_bus(settings.bus, path=settings.bus_path, project=settings.project)
+    create = _creator(bus, settings)
+    create()
+    spool = open_spool(settings.effective_spool, epoch)
+    outbox = Outbox(
+        bus, spool, recorder, clock, epoch=epoch,
+        producer=producer_name(os.environ, socket.gethostname()),
+        memory_bytes=settings.queue_mb * 1_000_000, repair=create,
+    )  # fmt: skip
+
+    async def connect() -> Receiver:
+        return await open_websocket(
+            settings.effective_feed_url, settings.max_message_mb * 1_000_000
+        )
+
+    gateway = Gateway(settings, Parts(outbox, spool, recorder, clock, connect), epoch)
+    health = HealthServer(
+        settings.http_port,
+        alive=lambda: gateway.readings.stuck(clock.monotonic()),
+        ready=lambda: gateway.readings.problems(clock.monotonic()),
+        metrics=recorder.exposition,
+    )
+    health.start()
+    _log.info("listening", port=health.port)
+    try:
+        safe = await gateway.run(_stop_on_signals())
+    finally:
+        health.close()
+        bus.close()
+    _log.info("stopped", epoch=epoch, safe=safe)
+    return 0 if safe else _UNSAFE
+
+
+def _creator(bus: Bus, settings: Settings) -> Callable[[], None]:
+    """Return what creates missing topics: on this machine we do, in the cloud Terraform does."""
+    wanted = topology(settings.ack_deadline_s)
+
+    def create() -> None:
+        if settings.bus == "pubsub" and "PUBSUB_EMULATOR_HOST" not in os.environ:
+            return
+        try:
+            bus.create(wanted.topics, wanted.subscriptions)
+        except BusUnavailableError as error:
+            _log.warning("bus_unavailable", error=str(error))
+
+    return create
+
+
+def _stop_on_signals() -> asyncio.Event:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    # What start-up made stays: a full collection over the cloud libraries pauses reading for 10 ms.
+    gc.collect()
+    gc.freeze()
+    return stop
+
+
+if __name__ == "__main__":
+    sys.exit(main())

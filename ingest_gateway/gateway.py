@@ -1,0 +1,231 @@
+"""The gateway: every message of the feed becomes rows, frames, and a place on the bus.
+
+Lost at most, when it is killed: the rows of the open windows, and what the feed sent while nobody
+listened. The next start says so in `events`.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from ingest_gateway.backoff import Backoff
+from ingest_gateway.connection import Connect, Connection, Wiring
+from ingest_gateway.dialect import DIALECTS
+from ingest_gateway.journal import Journal
+from ingest_gateway.lane import Lane
+from ingest_gateway.outbox import Outbox
+from ingest_gateway.readings import Readings
+from ingest_gateway.spool import Spool
+from ingest_gateway.tape import Page, Tape
+from quotewatch.clock import Clock
+from quotewatch.frames import SOFT_LIMIT_BYTES, FrameId
+from quotewatch.metrics.recorder import Recorder
+from quotewatch.settings import Settings
+from quotewatch.streams import STREAMS
+
+HIGH_WATER_SECONDS = 10.0
+_EVENTS_KEPT = 200_000  # rows of the journal that wait in memory while nothing takes frames
+_STAGGER_SECONDS = 0.2  # between first connects: the feeds take 8 connections a second
+_DRAIN_SECONDS = 6.0  # the platform kills 10 s after SIGTERM
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the gateway stands on; tests pass their own."""
+
+    outbox: Outbox
+    spool: Spool
+    recorder: Recorder
+    clock: Clock
+    connect: Connect
+    backoff: Callable[[], Backoff] = Backoff
+
+
+class Gateway:
+    """All connections of one epoch, their tape, and the clockwork that closes its pages."""
+
+    def __init__(self, settings: Settings, parts: Parts, epoch: str) -> None:
+        self._settings = settings
+        self.parts = parts
+        self.epoch = epoch
+        self.tape = Tape()
+        self.journal = Journal(self.tape)
+        self._conn = 0
+        self._seqs = dict.fromkeys(STREAMS, 0)  # the next seq of each stream
+        self._windows = {
+            stream: settings.frame_ms_features if stream == "features" else settings.frame_ms_raw
+            for stream in STREAMS
+        }
+        self.lanes = self._make_lanes(settings.products)
+        self.connections = self._make_connections()
+        self.readings = Readings(self)
+        self.ticked = parts.clock.monotonic()  # the loop's sign of life
+
+    async def run(self, stop: asyncio.Event) -> bool:
+        """Capture until told to stop; return whether everything captured is safe."""
+        parts = self.parts
+        parts.outbox.start()
+        self._note_start()
+        tasks = [
+            asyncio.create_task(self._connect_later(place, connection, stop))
+            for place, connection in enumerate(self.connections)
+        ]
+        clockwork = asyncio.create_task(self._tick(stop))
+        try:
+            await asyncio.gather(*tasks, clockwork)
+        finally:
+            for task in (*tasks, clockwork):
+                task.cancel()
+            safe = await self._finish()
+        return safe
+
+    # Set-up
+
+    def _make_lanes(self, products: Sequence[str]) -> Mapping[str, Lane]:
+        self.tape.symbols.extend(products)
+        return {symbol: Lane(symbol, code) for code, symbol in enumerate(products)}
+
+    def _make_connections(self) -> list[Connection]:
+        settings, parts = self._settings, self.parts
+        wiring = Wiring(
+            connect=parts.connect,
+            dialect=DIALECTS[settings.feed_dialect],
+            tape=self.tape,
+            journal=self.journal,
+            clock=parts.clock,
+            next_conn=self._next_conn,
+            watchdog_seconds=settings.watchdog_s,
+        )
+        size = settings.products_per_connection
+        return [
+            Connection(
+                wiring,
+                {symbol: self.lanes[symbol] for symbol in settings.products[at : at + size]},
+                parts.backoff(),
+            )
+            for at in range(0, len(settings.products), size)
+        ]
+
+    def _next_conn(self) -> int:
+        self._conn += 1
+        return self._conn
+
+    async def _connect_later(self, place: int, connection: Connection, stop: asyncio.Event) -> None:
+        await asyncio.sleep(place * _STAGGER_SECONDS)
+        await connection.run(stop)
+
+    # Windows
+
+    async def _tick(self, stop: asyncio.Event) -> None:
+        """Close pages when their window ends or they grow large; write the high water down."""
+        monotonic = self.parts.clock.monotonic
+        pause = min(self._windows.values()) / 5_000
+        due = {stream: monotonic() + window / 1_000 for stream, window in self._windows.items()}
+        high_water = monotonic() + HIGH_WATER_SECONDS
+        while not stop.is_set():
+            await asyncio.sleep(min(pause, 0.05))
+            self.ticked = now = monotonic()
+            if now >= high_water:
+                self._note_high_water("high_water")
+                high_water = now + HIGH_WATER_SECONDS
+            self._note_losses()
+            for stream, window in self._windows.items():
+                if now >= due[stream]:
+                    due[stream] = max(due[stream] + window / 1_000, now)
+                    self.close_page(stream)
+                elif self.tape.encoded_size(stream) >= SOFT_LIMIT_BYTES:
+                    self.close_page(stream)
+            self.readings.publish(now)
+
+    def close_page(self, stream: str) -> FrameId | None:
+        """Close the open page of a stream and hand it over, or drop it where there is no room."""
+        if not self.tape.rows_of(stream):
+            return None
+        outbox = self.parts.outbox
+        if not outbox.has_room():
+            self._drop_page(stream)
+            return None
+        page = self.tape.take(stream)
+        identity = FrameId(stream, self.epoch, self._seqs[stream])
+        self._seqs[stream] += 1
+        outbox.offer(page, identity.seq)
+        self.parts.recorder.inc("gateway_rows_total", page.count, stream=stream)
+        return identity
+
+    def _drop_page(self, stream: str) -> None:
+        """Let go of rows that neither bus nor spool nor memory can take; the journal says which."""
+        if stream == "events" and self.tape.rows_of(stream) < _EVENTS_KEPT:
+            return
+        page = self.tape.take(stream)
+        self._note_drop(page, "queue_full")
+
+    def _note_losses(self) -> None:
+        losses = self.parts.outbox.losses
+        while losses:
+            loss = losses.popleft()
+            self._note_drop(loss.page, loss.reason)
+
+    def _note_drop(self, page: Page, reason: str) -> None:
+        now_us = self._now_us()
+        self.journal.note(
+            "drop", now_us, self._conn, stream=page.stream, count=page.count, reason=reason
+        )
+        if page.stream != "raw_orderbook":
+            return
+        for connection in self.connections:
+            for symbol in connection.lanes.keys() & set(page.products()):
+                if connection.reader is not None:
+                    connection.reader.lose(self.lanes[symbol], "dropped", now_us)
+
+    # The journal's fixed entries
+
+    def _note_start(self) -> None:
+        """Say that an epoch begins, and which died before it without saying so."""
+        spool = self.parts.spool
+        crashed = spool.crashed_epochs()
+        now_us = self._now_us()
+        for epoch in crashed:
+            self.journal.note("start", now_us, 0, reason=f"after_crash {epoch}")
+        if not crashed:
+            self.journal.note("start", now_us, 0)
+        identity = self.close_page("events")
+        if identity is not None and crashed:
+            self.parts.outbox.when_published(identity, lambda: _acknowledge(spool, crashed))
+
+    def _note_high_water(self, kind: str) -> None:
+        now_us = self._now_us()
+        for connection in self.connections:
+            conn = connection.reader.conn if connection.reader else 0
+            for lane in connection.lanes.values():
+                self.journal.note(
+                    kind, now_us, conn, at_us=lane.newest_us, symbol=lane.symbol, book=lane.number,
+                    stream="raw_trades", to_id=lane.ids.known,
+                )  # fmt: skip
+        for stream, seq in self._seqs.items():
+            # The frame that carries these rows is the next of its own stream.
+            last = seq if stream == "events" else seq - 1
+            self.journal.note(
+                kind, now_us, self._conn, stream=stream, to_id=last if last >= 0 else None
+            )
+
+    async def _finish(self) -> bool:
+        """Write the end down and see everything off."""
+        for stream in STREAMS:
+            if stream != "events":
+                self.close_page(stream)
+        self._note_losses()
+        self._note_high_water("final")
+        self.close_page("events")
+        safe = await asyncio.to_thread(self.parts.outbox.drain, _DRAIN_SECONDS)
+        self.parts.outbox.close()
+        self.parts.spool.close(clean=safe)
+        self.readings.publish(self.parts.clock.monotonic(), force=True)
+        return safe
+
+    def _now_us(self) -> int:
+        return self.parts.clock.now_ns() // 1_000
+
+
+def _acknowledge(spool: Spool, epochs: Sequence[str]) -> None:
+    for epoch in epochs:
+        spool.acknowledge_crash(epoch)

@@ -1,0 +1,71 @@
+"""Every metric, declared once: name, kind, labels, buckets, one sentence of meaning, owner."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["counter", "gauge", "histogram"]
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric as it is exported; `environment` is a label of all of them."""
+
+    name: str
+    kind: Kind
+    unit: str
+    meaning: str
+    owner: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+
+_PUBLISH_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 60.0)
+
+GATEWAY = (
+    Metric("coinbase_messages_received_total", "counter", "1",
+           "Messages received from Coinbase, by type.", "gateway", ("type",)),
+    Metric("coinbase_match_sequence", "gauge", "1",
+           "The `sequence` of the newest match; not contiguous, so no gap follows from it.",
+           "gateway", ("product",)),
+    Metric("coinbase_last_trade_id", "gauge", "1",
+           "The newest trade id known from trades or heartbeats.", "gateway", ("product",)),
+    Metric("coinbase_sequence_gaps_total", "counter", "1",
+           "Gaps found in trade ids, heartbeats or sequence numbers.", "gateway"),
+    Metric("coinbase_trades_missed_total", "counter", "1",
+           "Trades within the gaps found by id; reconcile fetches them.", "gateway"),
+    Metric("websocket_reconnections_total", "counter", "1",
+           "Connections opened after the first of each slot.", "gateway"),
+    Metric("gateway_events_total", "counter", "1",
+           "Rows written to `events`, by kind and reason.", "gateway", ("kind", "reason")),
+    Metric("gateway_rows_total", "counter", "1",
+           "Rows closed into frames, by stream.", "gateway", ("stream",)),
+    Metric("gateway_frames_published_total", "counter", "1",
+           "Frames that the bus has, by stream.", "gateway", ("stream",)),
+    Metric("gateway_bytes_published_total", "counter", "By",
+           "Encoded bytes of those frames, by stream.", "gateway", ("stream",)),
+    Metric("gateway_publish_failures_total", "counter", "1",
+           "Publish calls that failed; their frames are tried again.", "gateway"),
+    Metric("gateway_publish_seconds", "histogram", "s",
+           "From the close of a window to the bus having its frame.", "gateway", (),
+           _PUBLISH_BUCKETS),
+    Metric("gateway_queue_bytes", "gauge", "By",
+           "Bytes of frames in memory that the bus does not have.", "gateway"),
+    Metric("gateway_spool_frames", "gauge", "1",
+           "Frames in the spool.", "gateway"),
+    Metric("gateway_spool_failures_total", "counter", "1",
+           "Frames the spool could not take; they wait in memory instead.", "gateway"),
+    Metric("gateway_books_valid", "gauge", "1",
+           "Products with a valid book now.", "gateway"),
+    Metric("gateway_connections_open", "gauge", "1",
+           "Connections that are open now.", "gateway"),
+    Metric("last_update_timestamp_seconds", "gauge", "s",
+           "When the newest message was received; its age is taken when asked.", "gateway"),
+    Metric("trade_buffer_size", "gauge", "1",
+           "Trades in the feature windows of all products.", "gateway"),
+    Metric("trade_buffer_capacity", "gauge", "1",
+           "Trades those windows may hold.", "gateway"),
+    Metric("orderbook_updates_per_second", "gauge", "1/s",
+           "Level-2 updates received, over the last ten seconds.", "gateway"),
+)  # fmt: skip
+
+CATALOGUE: dict[str, Metric] = {metric.name: metric for metric in GATEWAY}
