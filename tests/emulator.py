@@ -7,6 +7,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import grpc  # type: ignore[import-untyped]  # grpcio carries no types
@@ -21,14 +22,20 @@ START_ATTEMPTS = 3
 @pytest.fixture(scope="session")
 def pubsub_emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Yield host:port of a running emulator. Use a project of your own for each test."""
+    with running_emulator(tmp_path_factory.mktemp("pubsub-emulator") / "log.txt") as address:
+        yield address
+
+
+@contextmanager
+def running_emulator(log: Path, address: str | None = None) -> Iterator[str]:
+    """Run an emulator, on a free port or at a given address, and end it with the block."""
     program = find_emulator()
-    log = tmp_path_factory.mktemp("pubsub-emulator") / "log.txt"
     for _ in range(START_ATTEMPTS):
-        address = f"127.0.0.1:{free_port()}"
-        process = start_emulator(program, address, log)
+        tried = address or f"127.0.0.1:{free_port()}"
+        process = start_emulator(program, tried, log)
         try:
-            if is_serving(process, address):
-                yield address
+            if is_serving(process, tried):
+                yield tried
                 return
         finally:
             stop_group(process)

@@ -17,17 +17,17 @@ from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransp
 
 from quotewatch.errors import BusError, BusUnavailableError
 
-_MAY_PASS = (
+_RETRIED = (
     exceptions.ServiceUnavailable,
     exceptions.DeadlineExceeded,
-    exceptions.RetryError,
     exceptions.Aborted,
-    exceptions.Cancelled,
     exceptions.InternalServerError,
     exceptions.TooManyRequests,
     exceptions.Unknown,
     exceptions.BadGateway,
 )
+# Cancelled is what a call gets whose bus another thread closes: no use repeating it here.
+_MAY_PASS = (*_RETRIED, exceptions.RetryError, exceptions.Cancelled)
 _NEXT_STEPS: tuple[tuple[type[Exception], str], ...] = (
     (exceptions.NotFound, "check the name; terraform apply creates it (create() on the emulator)"),
     (exceptions.Forbidden, "grant this service account the publisher or subscriber role on it"),
@@ -83,7 +83,7 @@ class Within(TypedDict):
 def within(timeout_seconds: float) -> Within:
     """Retry what may pass until the time is over; every attempt gets what is left of it."""
     retry = Retry(
-        predicate=if_exception_type(*_MAY_PASS),
+        predicate=if_exception_type(*_RETRIED),
         initial=0.1,
         maximum=2.0,
         multiplier=2.0,

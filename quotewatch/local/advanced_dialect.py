@@ -1,13 +1,15 @@
-"""The Advanced Trade feed, from its far side: market events to messages, requests to answers. Pure."""
+"""The Advanced Trade feed from its far side: market events to messages, requests to answers.
 
-from collections import deque
+Pure.
+"""
+
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 
 import msgspec
 
 from quotewatch.coinbase import advanced
-from quotewatch.local.market_events import BookChange, BookCopy, Event, Pulse, Trade, Window
+from quotewatch.local.market_events import BookChange, BookCopy, Event, Trade, Window
 from quotewatch.local.market_model import Market
 from quotewatch.local.sessions import Parcel, Session
 from quotewatch.local.spelling import US, Spelling, TimeTexts
@@ -46,7 +48,9 @@ class AdvancedDialect:
 
     # -- market events ----------------------------------------------------------------------
 
-    def parcels(self, event: Event, heard: Mapping[tuple[str, str], object]) -> list[tuple[str, Parcel]]:
+    def parcels(
+        self, event: Event, heard: Mapping[tuple[str, str], object]
+    ) -> list[tuple[str, Parcel]]:
         """Return what goes to which channel; what nobody hears is not encoded, but for trades."""
         product = event.product
         if isinstance(event, BookChange):
@@ -69,7 +73,7 @@ class AdvancedDialect:
         return head + mark, tail[1:]
 
     def _stamp(self, time_us: int) -> str:
-        # The envelope is written a moment after what it tells; the last digits depend on nothing else.
+        # The envelope is written a moment after what it tells of.
         return self.times.nanoseconds(time_us + 8_000 + time_us % 977, time_us * 7 % 1000)
 
     def change(self, event: BookChange) -> Parcel:
@@ -172,7 +176,7 @@ class AdvancedDialect:
 
     def _latest(self, product: str) -> list[Trade]:
         # What is being collected comes with the next update, so that the two join without a hole.
-        remembered: deque[Trade] = self.market.trades[product]
+        remembered = self.market.trades[product]
         waiting = len(self._collected[product])
         newest_first = islice(reversed(remembered), waiting, waiting + SNAPSHOT_TRADES)
         return list(newest_first)[::-1]

@@ -1,4 +1,4 @@
-"""One currency of the simulated market: time in, its value in USD, pressure and agitation out. Pure."""
+"""One currency of the simulated market: time in; value in USD, pressure and agitation out. Pure."""
 
 import random
 

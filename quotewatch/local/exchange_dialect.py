@@ -80,7 +80,9 @@ class ExchangeDialect:
 
     # -- market events ----------------------------------------------------------------------
 
-    def parcels(self, event: Event, heard: Mapping[tuple[str, str], object]) -> list[tuple[str, Parcel]]:
+    def parcels(
+        self, event: Event, heard: Mapping[tuple[str, str], object]
+    ) -> list[tuple[str, Parcel]]:
         """Return what goes to which channel; what nobody hears is not encoded, but for trades."""
         product = event.product
         if isinstance(event, BookChange):
@@ -221,7 +223,9 @@ class ExchangeDialect:
             exchange.SubscribedChannel(ACKED_AS.get(channel, channel), list(products))
             for channel, products in session.subscribed.items()
         ]
-        return Parcel("subscriptions", "", exchange.encode(exchange.Subscriptions(channels)), update=False)
+        return Parcel(
+            "subscriptions", "", exchange.encode(exchange.Subscriptions(channels)), update=False
+        )
 
     def error(self, message: str, reason: str = "") -> Parcel:
         """Spell a refusal."""

@@ -30,9 +30,11 @@ __all__ = ["ExchangeConfig", "ExchangeReport", "ExchangeServer", "serve_exchange
 _TICK_SECONDS = 0.005
 _LONGEST_LAG_US = 250_000  # a machine too slow for the rate gets a slower market, not an old one
 _LONGEST_TURN_US = 20_000
-_FULL_BUFFER = 1_000_000  # bytes the operating system has not taken yet: the rest waits in the outbox
+_FULL_BUFFER = (
+    1_000_000  # bytes the operating system has not taken yet: the rest waits in the outbox
+)
 _TRUTH_SECONDS = 0.5
-_REST_DOWN_POLL_SECONDS = 0.05
+
 
 class ExchangeServer:
     """The running exchange. Unpaced, its market stands still until `advance` is called."""
@@ -51,6 +53,7 @@ class ExchangeServer:
         self.plan = self.exchange.plan
         self.rest = RestInterface(self.exchange.dialect)
         self.report = ExchangeReport()
+        self._rest_up = asyncio.Event()
         self.port = 0
         self._paced = paced
         self._truth = TruthFile(config.truth)
@@ -131,6 +134,8 @@ class ExchangeServer:
             self.close(session, 1008, "no subscribe within 5 seconds")
         self.flush()
         self._hang_up()
+        if not self._rest_down():
+            self._rest_up.set()
 
     # -- sending ----------------------------------------------------------------------------
 
@@ -207,7 +212,6 @@ class ExchangeServer:
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
-
     def send_raw(self, text: str) -> None:
         """Send this text to everybody, whatever it is."""
         for session in self.exchange.sessions.values():
@@ -224,8 +228,8 @@ class ExchangeServer:
         self.report.faults["rest_down"] += 1
         # Every second request finds a server that takes it and does not answer.
         if self.report.faults["rest_down"] % 2 == 0:
-            while self._rest_down():
-                await asyncio.sleep(_REST_DOWN_POLL_SECONDS)
+            self._rest_up.clear()
+            await self._rest_up.wait()
         return _response(unavailable())
 
     def _rest_down(self) -> bool:

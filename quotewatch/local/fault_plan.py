@@ -94,31 +94,36 @@ class FaultPlan:
         odd = moment.number % 2 == 1
         kinds = TRADES if odd else BOOKS
         match moment.fault:
-            case "drop_trades":
-                self.drop_trades(range(1, 1 + self._random.randint(1, _LONGEST_RUN)))
-            case "drop_messages":
-                self.drop_message(kinds)
-            case "duplicate":
-                self.duplicate()
-            case "reorder":
-                self.reorder()
-            case "malformed":
-                self.malform(FLAWS[moment.number // 2 % len(FLAWS)], kinds)
-            case "crossed":
-                self.cross()
-            case "silence":
-                self.silence(now_us + self._silence_us)
             case "disconnect":
                 self.hangups.append(("disconnect", SERVER_ERROR if odd else ABNORMAL))
             case "restart":
                 self.hangups.append(("restart", GOING_AWAY))
             case "rest_down":
                 self.rest_down_until_us = now_us + self._rest_down_us
+            case "silence":
+                self.silence(now_us + self._silence_us)
+            case "drop_messages":
+                self.drop_message(kinds)
+            case "malformed":
+                self.malform(FLAWS[moment.number // 2 % len(FLAWS)], kinds)
+            case fault:
+                self._arm_simple(fault)
+
+    def _arm_simple(self, fault: str) -> None:
+        match fault:
+            case "drop_trades":
+                self.drop_trades(range(1, 1 + self._random.randint(1, _LONGEST_RUN)))
+            case "duplicate":
+                self.duplicate()
+            case "reorder":
+                self.reorder()
+            case "crossed":
+                self.cross()
 
     # -- orders, for tests ------------------------------------------------------------------
 
     def drop_trades(self, ordinals: Collection[int], product: str | None = None) -> None:
-        """Withhold the n-th trades from now on (1 is the next); without a product, of whichever comes first."""
+        """Withhold the n-th trades from now on (1: the next), of the product that trades first."""
         self.rules.append(DropTrades(ordinals, product))
 
     def drop_message(

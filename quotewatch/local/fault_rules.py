@@ -1,7 +1,7 @@
-"""The faults that happen to messages: a parcel for one connection in, what leaves instead out. Pure.
+"""The faults that happen to messages: a parcel for one connection in, what leaves instead out.
 
 A rule looks at every message and takes the ones it is waiting for; `None` lets the message pass to
-the next rule. Each is spent after its deed.
+the next rule. Each is spent after its deed. Pure.
 """
 
 from collections.abc import Collection
@@ -82,7 +82,7 @@ def _never_written(session: Session, parcel: Parcel, fault: str) -> Shipment:
 
 
 def _with_trades(parcel: Parcel, trades: Collection[Trade], dialect: Dialect) -> Parcel | None:
-    """Return the parcel with other trades; None without any. Only Advanced Trade carries several."""
+    """Return the parcel with other trades, or None without any. Exchange matches carry just one."""
     if not trades or isinstance(dialect, ExchangeDialect):
         return None
     in_order = sorted(trades, key=lambda trade: trade.trade_id)
@@ -153,7 +153,6 @@ class Duplicate(_Once):
         # Newest first on the wire: the old one stands at the end.
         doubled = dialect.trades([self._old, *parcel.trades], parcel.time_us)
         return [_sent(session, doubled, "duplicate")]
-
 
     def forget(self) -> None:
         """Take another trade."""
@@ -250,5 +249,3 @@ class Silence(_Once):
     def forget(self) -> None:
         """Be over when the connection is."""
         self.spent = not self._everywhere
-
-

@@ -10,7 +10,7 @@ from functools import cached_property
 
 DEFAULT_PRODUCTS = ("BTC-USD", "ETH-USD", "ETH-BTC", "BTC-EUR", "BTC-USDT")
 
-# All named products: each has its real increments, so its prices look and behave like the real ones.
+# All named products have their real increments, so that prices look and behave like the real ones.
 _INCREMENT_DIGITS = {
     "BTC-USD": 2, "ETH-USD": 2, "ETH-BTC": 5, "BTC-EUR": 2, "BTC-USDT": 2, "ETH-EUR": 2,
     "ETH-USDT": 2, "BTC-GBP": 2, "SOL-USD": 2, "SOL-BTC": 7, "SOL-EUR": 2, "LTC-USD": 2,
@@ -35,7 +35,7 @@ _LEVEL_USD = 6_000.0  # what an ordinary level of the book is worth
 
 @dataclass(frozen=True)
 class Listing:
-    """One product: prices are whole ticks of 10^-price_digits, sizes whole lots of 10^-size_digits."""
+    """One product: prices are ticks of 10^-price_digits, sizes lots of 10^-size_digits."""
 
     name: str
     base: str
@@ -46,14 +46,14 @@ class Listing:
     level_size: float
 
     @cached_property
-    def ticks_per_unit(self) -> int:
+    def ticks_per_unit(self) -> float:
         """Ticks in a price of 1."""
-        return int(10**self.price_digits)
+        return 10.0**self.price_digits
 
     @cached_property
     def level_lots(self) -> int:
         """Lots of an ordinary level."""
-        return max(10, round(self.level_size * 10**self.size_digits))
+        return max(10, round(self.level_size * 10.0**self.size_digits))
 
 
 def _hashed(name: str) -> float:

@@ -1,4 +1,4 @@
-"""What happens on the simulated market, in ticks and lots; the dialects spell it for the wire. Pure."""
+"""What happens on the simulated market, in ticks and lots; the dialects spell it. Pure."""
 
 import msgspec
 

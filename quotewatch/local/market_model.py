@@ -98,7 +98,7 @@ class Market:
 
     def _list(self, name: str, seed: int) -> ProductMarket:
         listing = list_product(name)
-        # A draw of its own for each product: listing one more changes nothing within the others' turns.
+        # Each product draws for itself: what one does is not shifted by what another does.
         own = random.Random(f"{name} {seed}")  # noqa: S311 - must repeat, not be secret
         return ProductMarket(listing, self._asset(listing.base), self._asset(listing.quote), own)
 
@@ -118,7 +118,7 @@ class Market:
         return self.start_us + self._turn * self.pace.interval_us // products
 
     def play(self, until_us: int) -> Iterator[Event]:
-        """Play all turns before `until_us`. Whoever reads an event finds the market as of its turn."""
+        """Play all turns before `until_us`; who reads an event finds the market as of its turn."""
         count = len(self._order)
         interval = self.pace.interval_us
         while (now_us := self.start_us + self._turn * interval // count) < until_us:

@@ -8,7 +8,7 @@ from bisect import bisect_left, insort
 
 
 class BookSide:
-    """Levels of one side. `changed` collects new sizes (0: removed) until the next update takes them."""
+    """Levels of one side. `changed` has new sizes (0: removed) until the next update takes them."""
 
     __slots__ = ("changed", "deep", "lots", "order", "sign")
 

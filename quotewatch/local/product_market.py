@@ -16,8 +16,15 @@ _NEAR_GAP = 0.15e-4  # of the price, between neighbouring levels near the best o
 _TAIL_GROWTH = 1.12  # the tail reaches about half the price
 _ENOUGH_LEVELS, _MOST_LEVELS = 160, 260
 _SIZE_STEPS = 400  # steps of size in an ordinary level
+_MOST_PRESSURE, _MOST_IMBALANCE = 0.9, 0.95
+_BREATH_CHANCE = 0.5  # of each side in a turn
+# What a breath does, as shares of all breaths; the rest adds a level.
+_ABSENT_DELETED, _RESIZED, _REMOVED_ABOVE = 0.02, 0.4, 0.7
 _DEEP_LEVELS = 23_000  # a side: with them BTC-USD's snapshot has the real 46 000 levels
-_CALM_HALF_SPREAD, _AGITATED_HALF_SPREAD = 0.06e-4, 0.13e-4  # of the price; the second times agitation
+_CALM_HALF_SPREAD, _AGITATED_HALF_SPREAD = (
+    0.06e-4,
+    0.13e-4,
+)  # of the price; the second times agitation
 _SMALLEST_STEP, _LARGEST_STEP = 2, 50  # of `sequence`: it numbers a channel that we do not serve
 
 
@@ -47,7 +54,7 @@ class ProductMarket:
         """Return who pushes: -0.9 all sellers, 0.9 all buyers."""
         base, quote = self.base, self.quote
         pressure = base.pressure * base.lively - quote.pressure * quote.lively
-        return -0.9 if pressure < -0.9 else min(pressure, 0.9)
+        return _within(pressure, _MOST_PRESSURE)
 
     def agitation(self) -> float:
         """Return how agitated the livelier of its two assets is."""
@@ -58,15 +65,15 @@ class ProductMarket:
     # -- the book ---------------------------------------------------------------------------
 
     def step(self) -> None:
-        """Move the quotes to where the assets are, size them by who pushes, and let levels breathe."""
+        """Move the quotes to where the assets are and let the levels behind them breathe."""
         draw = self.random.random
         fair, agitation = self.fair_ticks(), self.agitation()
         self._requote(fair, agitation)
         self.thinness = 1.0 / (0.5 + agitation)
         self.gap = int(fair * _NEAR_GAP) or 1
-        if draw() < 0.5:
+        if draw() < _BREATH_CHANCE:
             self._breathe(self.bids)
-        if draw() < 0.5:
+        if draw() < _BREATH_CHANCE:
             self._breathe(self.asks)
 
     def _requote(self, fair: float, agitation: float) -> None:
@@ -84,10 +91,10 @@ class ProductMarket:
             ask = bid + 1
         draw = self.random.random
         imbalance = 0.9 * self.pressure() + 0.5 * (draw() - 0.5)
-        imbalance = -0.95 if imbalance < -0.95 else min(imbalance, 0.95)
+        imbalance = _within(imbalance, _MOST_IMBALANCE)
         steps = _SIZE_STEPS * (0.5 + draw()) / (0.5 + agitation)
         lot_step = self.lot_step
-        # Each side is cleared down to the new quote, so nothing of the other side is left beyond it.
+        # Each side is cleared down to its new quote, so nothing is left beyond the other side's.
         self.asks.quote(-ask, lot_step * (int(steps * (1.0 - imbalance)) + 1))
         self.bids.quote(bid, lot_step * (int(steps * (1.0 + imbalance)) + 1))
 
@@ -96,14 +103,14 @@ class ProductMarket:
         depth = int(draw() ** 2 * _NEAR_LEVELS * 0.5)
         kind = draw()
         levels = len(side.order)
-        if kind < 0.02:
+        if kind < _ABSENT_DELETED:
             self._delete_absent(side)
-        elif kind < 0.4 and depth < levels - 1:
+        elif kind < _RESIZED and depth < levels - 1:
             side.place(side.order[-1 - depth], self._some_lots())
         elif levels > _MOST_LEVELS:
             # Levels left behind by a long move: the farthest one goes.
             side.remove(side.order[0])
-        elif levels > _ENOUGH_LEVELS and kind > 0.7 and 0 < depth:
+        elif levels > _ENOUGH_LEVELS and kind > _REMOVED_ABOVE and depth > 0:
             side.remove(side.order[-1 - depth])
         else:
             self._add_level(side, depth)
@@ -167,9 +174,13 @@ class ProductMarket:
             key -= 1 + int(growing * (0.3 + 1.4 * self.random.random()))
 
     def deepen(self) -> None:
-        """Fill the book far away from the market, as real books are: tens of thousands of levels."""
+        """Fill the book far away from the market: real books have tens of thousands of levels."""
         for side in (self.bids, self.asks):
             far = side.sign * side.order[0]
             step = max(1, far // (_DEEP_LEVELS + 1)) if side.sign > 0 else far // 2_000 + 1
             ticks = (far - side.sign * step * number for number in range(1, _DEEP_LEVELS + 1))
             side.deep = [(tick, self._some_lots()) for tick in ticks if tick > 0]
+
+
+def _within(value: float, most: float) -> float:
+    return -most if value < -most else min(value, most)

@@ -1,63 +1,120 @@
-"""A recorded capture over a WebSocket, the same way again: a client subscribes and gets the recording.
+"""A recorded capture over a WebSocket: a client subscribes and gets the recording as it was.
 
-Recorded spacing divided by the speed, or as fast as the reader reads; then a clean close.
-Lines are `{received_at, message}`, or those of a truth file, of which what was sent is sent.
+With the recorded spacing divided by the speed, or as fast as the reader reads; then a clean close.
 """
 
 import asyncio
-import gzip
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO
 
 import msgspec
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 from quotewatch.clock import Clock, SystemClock
-from quotewatch.errors import CaptureError
+from quotewatch.errors import SettingsError
+from quotewatch.local.capture import CaptureError, read_capture
 
-_GZIP_MAGIC = b"\\x1f\\x8b"
+__all__ = ["CaptureError", "ReplayReport", "serve_replay"]
 
-
-class Line(msgspec.Struct, frozen=True):
-    """One recorded message; of a truth file, one that was or was not sent."""
-
-    message: str
-    received_at: float | None = None
-    t: float | None = None
-    sent: bool = True
-
-    @property
-    def at(self) -> float:
-        """Seconds since 1970 at which it came or went."""
-        return self.received_at if self.received_at is not None else self.t or 0.0
+_GREEDY_MESSAGES = 100  # messages between two looks at the other tasks, when the reader keeps up
 
 
 @dataclass
 class ReplayReport:
-    """How often the capture was played, and how many messages were sent."""
+    """How often the capture was asked for and played to its end, and what was sent."""
 
     connections: int = 0
-    messages: int = 0
     finished: int = 0
+    messages: int = 0
 
 
-def read_capture(path: Path) -> Iterator[Line]:
-    """Yield the messages of a capture in their order; a bad line stops with its number."""
-    decoder = msgspec.json.Decoder(Line)
-    with _opened(path) as file:
-        for number, raw in enumerate(_lines(path, file), 1):
-            try:
-                line = decoder.decode(raw)
-            except msgspec.DecodeError as error:
-                raise CaptureError(f"{path}, line {number}: {error}; {_EXPECTED}") from error
-            if line.received_at is None and line.t is None:
-                raise CaptureError(f"{path}, line {number}: no time; {_EXPECTED}")
-            if line.sent:
-                yield line
+@dataclass(frozen=True)
+class Recording:
+    """What to play and how. Speed 0 is as fast as the reader reads."""
+
+    path: Path
+    speed: float
+    keep_open: bool
+    clock: Clock
 
 
-_EXPECTED = 'expected {"received_at": seconds, "message": "text"}'
+class _Type(msgspec.Struct):
+    type: str = ""
+
+
+async def serve_replay(
+    path: Path,
+    port: int,
+    speed: float,
+    ready: Callable[[int], None] | None,
+    stop: asyncio.Event,
+    *,
+    host: str = "127.0.0.1",
+    keep_open: bool = False,
+    clock: Clock | None = None,
+) -> ReplayReport:
+    """Serve a capture until stopped. A bad line is an error now, not when half of it is sent."""
+    if speed < 0:
+        raise SettingsError(f"speed {speed} is below zero; 0 is as fast as the reader reads")
+    count = sum(1 for _ in read_capture(path))
+    if not count:
+        raise CaptureError(f"{path}: no messages in it")
+    report = ReplayReport()
+    recording = Recording(path, speed, keep_open, clock or SystemClock())
+    converse = partial(_converse, recording=recording, report=report)
+    async with serve(converse, host, port, ping_interval=None, close_timeout=1) as server:
+        if ready is not None:
+            ready(next(iter(server.sockets)).getsockname()[1])
+        await stop.wait()
+    return report
+
+
+async def _converse(socket: ServerConnection, recording: Recording, report: ReplayReport) -> None:
+    report.connections += 1
+    playing: asyncio.Task[None] | None = None
+    try:
+        # Requests go on being read, or a full buffer of them would hide the client's close.
+        async for text in socket:
+            if playing is None and _subscribes(text):
+                playing = asyncio.create_task(_play(socket, recording, report))
+    except ConnectionClosed:
+        pass
+    finally:
+        if playing is not None:
+            playing.cancel()
+            await asyncio.wait([playing])
+
+
+def _subscribes(text: str | bytes) -> bool:
+    try:
+        return msgspec.json.decode(text, type=_Type).type == "subscribe"
+    except msgspec.DecodeError:
+        return False
+
+
+async def _play(socket: ServerConnection, recording: Recording, report: ReplayReport) -> None:
+    try:
+        await _send_all(socket, recording, report)
+        report.finished += 1
+        if not recording.keep_open:
+            await socket.close(1000, "end of the capture")
+    except ConnectionClosed:
+        return  # the client had enough
+
+
+async def _send_all(socket: ServerConnection, recording: Recording, report: ReplayReport) -> None:
+    clock = recording.clock
+    begun, first_at = clock.monotonic(), None
+    for number, line in enumerate(read_capture(recording.path)):
+        if first_at is None:
+            first_at = line.at
+        if recording.speed:
+            due = begun + (line.at - first_at) / recording.speed
+            await asyncio.sleep(max(0.0, due - clock.monotonic()))
+        elif number % _GREEDY_MESSAGES == 0:
+            await asyncio.sleep(0)
+        await socket.send(line.message)  # waits while the reader is behind
+        report.messages += 1

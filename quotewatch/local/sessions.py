@@ -1,4 +1,4 @@
-"""What the simulated exchange knows of one connection: subscriptions, numbering, what is to be sent.
+"""What the simulated exchange knows of a connection: subscriptions, numbers, what is to be sent.
 
 Pure: parcels in, shipments out, in the order in which they are sent.
 """
@@ -44,7 +44,7 @@ class Shipment(msgspec.Struct, frozen=True):
 
 
 class Session:
-    """One connection. `subscribed` has the products by channel, in the order they were asked for."""
+    """One connection. `subscribed` has the products by channel, in the order of asking."""
 
     def __init__(self, conn: int, opened_us: int) -> None:
         self.conn = conn

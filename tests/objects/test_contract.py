@@ -195,7 +195,7 @@ def test_processes_count_together_by_compare_and_set(store: ObjectStore, store_u
 
 def assert_whole(found: StoredObject | None) -> None:
     assert found is not None
-    assert len(found.data) == 2_000 * 1024
+    assert len(found.data) == 300 * 1024
     assert len(set(found.data)) == 1
 
 
@@ -203,7 +203,7 @@ def test_kill_9_while_writing_never_leaves_half_an_object(
     store: ObjectStore, store_url: str
 ) -> None:
     for turns in (1, 3, 6):
-        with racers(store_url, "write", "2000") as (writer,):
+        with racers(store_url, "write", "300") as (writer,):
             writer.go()
             for _ in range(turns):
                 assert writer.stdout.readline()

@@ -1,0 +1,102 @@
+"""A client of the simulated exchange for tests: no sleeps, it reads until what was sent has come."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from websockets.asyncio.client import ClientConnection, connect
+
+from quotewatch.clock import Clock
+from quotewatch.coinbase import advanced, exchange
+from quotewatch.local.exchange_server import ExchangeServer
+
+LONGEST_SECONDS = 60  # of any test: a hang is a failure, a busy machine is not
+MARK = '{"type":"mark"}'
+
+
+def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run a test on an event loop."""
+
+    async def bounded() -> None:
+        async with asyncio.timeout(LONGEST_SECONDS):
+            await test()
+
+    asyncio.run(bounded())
+
+
+class StoppedClock(Clock):
+    """Time stands still unless told."""
+
+    def __init__(self) -> None:
+        self.ns = 1_700_000_000_000_000_000
+
+    def now_ns(self) -> int:
+        return self.ns
+
+    def monotonic(self) -> float:
+        return self.ns / 1e9
+
+
+class Listener:
+    """One connection. `texts` has everything that came but marks."""
+
+    def __init__(self, server: ExchangeServer, socket: ClientConnection) -> None:
+        self.server = server
+        self.socket = socket
+        self.texts: list[str] = []
+
+    async def subscribe(self, products: Sequence[str], channels: Sequence[str] = ()) -> None:
+        """Subscribe, to the three usual channels unless others are named, and wait for the ack."""
+        if self.server.config.dialect == "exchange":
+            await self.ask(*exchange.subscribe(products, channels or exchange.CHANNELS))
+        else:
+            await self.ask(*advanced.subscribe(products, channels or advanced.CHANNELS))
+
+    async def ask(self, *requests: bytes) -> None:
+        """Send requests, and read on until each is answered."""
+        for request in requests:
+            before = self._answers()
+            await self.socket.send(request, text=True)
+            while self._answers() == before:
+                self.texts.append(str(await self.socket.recv()))
+        await self.catch_up()
+
+    def _answers(self) -> int:
+        return sum(kind_of(text) in ("subscriptions", "error") for text in self.texts)
+
+    async def catch_up(self) -> None:
+        """Read what was sent so far."""
+        self.server.send_raw(MARK)
+        while (text := str(await self.socket.recv())) != MARK:
+            self.texts.append(text)
+
+    def messages(self, *kinds: str) -> list[dict[str, Any]]:
+        """Return what came, of some kinds only if they are named."""
+        return [json.loads(t) for t in self.texts if not kinds or kind_of(t) in kinds]
+
+
+def kind_of(text: str) -> str:
+    """Return a message's type, or its channel; what is no JSON is `cut`."""
+    try:
+        message = json.loads(text)
+    except json.JSONDecodeError:
+        return "cut"
+    return str(message.get("type") or message.get("channel"))
+
+
+@asynccontextmanager
+async def listening(server: ExchangeServer) -> AsyncIterator[Listener]:
+    """Connect to a server."""
+    async with connect(server.url, max_size=None, ping_interval=None) as socket:
+        yield Listener(server, socket)
+
+
+def read_truth(path: Path, conn: int | None = None) -> list[dict[str, Any]]:
+    """Return the lines of a truth file without the tests' marks."""
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    return [
+        line for line in lines if line["message"] != MARK and (conn is None or line["conn"] == conn)
+    ]
