@@ -1,4 +1,4 @@
-"""A client of the simulated exchange for tests: no sleeps, it reads until what was sent has come."""
+"""A client of the simulated exchange for tests: it does not sleep, it reads what was sent."""
 
 import asyncio
 import json
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
 
 from quotewatch.clock import Clock
 from quotewatch.coinbase import advanced, exchange
@@ -73,9 +74,30 @@ class Listener:
         while (text := str(await self.socket.recv())) != MARK:
             self.texts.append(text)
 
+    async def until_closed(self) -> ConnectionClosed:
+        """Read whatever still comes and return how it ended."""
+        try:
+            while True:
+                text = str(await self.socket.recv())
+                if text != MARK:
+                    self.texts.append(text)
+        except ConnectionClosed as closed:
+            return closed
+
     def messages(self, *kinds: str) -> list[dict[str, Any]]:
         """Return what came, of some kinds only if they are named."""
         return [json.loads(t) for t in self.texts if not kinds or kind_of(t) in kinds]
+
+
+def close_code(closed: ConnectionClosed) -> int:
+    """Return the code a connection was closed with; 1006 without a close frame."""
+    return closed.rcvd.code if closed.rcvd is not None else 1006
+
+
+async def gone(server: ExchangeServer) -> None:
+    """Wait until the server has noticed that everybody left."""
+    while server.exchange.sessions:  # noqa: ASYNC110 - it notices by itself, and tells nobody
+        await asyncio.sleep(0)
 
 
 def kind_of(text: str) -> str:

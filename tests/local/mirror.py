@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
-from quotewatch.local.market_events import BookCopy
 from quotewatch.local.market_model import Market
 
 SIDES = {"buy": "bid", "bid": "bid", "sell": "ask", "offer": "ask"}
@@ -65,7 +64,7 @@ class Mirror:
 
 def model_book(market: Market, product: str) -> dict[str, dict[Decimal, Decimal]]:
     """Return the market's own book as a reader should see it."""
-    copy: BookCopy = market.book(product)
+    copy = market.book(product)
     listing = market.products[product].listing
     price, size = Decimal(10) ** -listing.price_digits, Decimal(10) ** -listing.size_digits
     return {

@@ -69,17 +69,14 @@ def test_trade_ids_are_contiguous_and_sequences_skip() -> None:
 
 
 def test_trades_hit_the_best_level_of_the_makers_side() -> None:
-    live = market(rate=20)  # slow: a turn has a trade or a book change, so the state is the trade's
-    books = {name: (p.bids.best(), -p.asks.best()) for name, p in live.products.items()}
-    first = set()
-    for event in live.play(20 * US):
-        if isinstance(event, Trade) and event.product not in first:
-            bid, ask = books[event.product]
-            assert event.tick == (bid if event.maker_buys else ask)
-        first.add(event.product)
-        product = live.products[event.product]
-        books[event.product] = (product.bids.best(), -product.asks.best())
-        first.discard(event.product)
+    product = market().products["BTC-USD"]
+    for number in range(200):
+        bid, ask = product.bids.best(), -product.asks.best()
+        there = {True: product.bids.lots[bid], False: product.asks.lots[-ask]}
+        trade = product.trade(number)
+        assert trade.tick == (bid if trade.maker_buys else ask)
+        assert 0 < trade.lots <= there[trade.maker_buys]
+        product.step()
 
 
 def test_sizes_and_prices_are_positive_whole_numbers() -> None:

@@ -1,14 +1,19 @@
 """What only a directory of objects does."""
 
+import fcntl
 import os
 import resource
 import subprocess
 import sys
 from pathlib import Path
+from queue import Queue
+from threading import Event, Thread, current_thread
+from typing import IO
 
 import pytest
 
-from quotewatch.errors import ObjectError, ObjectStoreUnavailableError
+from quotewatch.errors import ObjectError, ObjectStoreUnavailableError, PreconditionFailedError
+from quotewatch.objects import local
 from quotewatch.objects.local import LocalObjects
 from quotewatch.objects.opening import open_objects
 
@@ -41,6 +46,46 @@ def test_a_clock_that_stands_still_or_steps_back_still_moves_generations(
         monkeypatch.setattr("time.time_ns", lambda now=now: now)
         generation, old = store.replace("object", b"1", generation=generation), generation
         assert generation > old
+
+
+def test_between_looking_and_replacing_nobody_else_replaces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = LocalObjects(tmp_path)
+    generation = store.create("object", b"0")
+    first_has_looked, second_waits, results = Event(), Event(), Queue[str]()
+    look, lock = local._generation, fcntl.flock
+
+    def slow_look(path: Path) -> int | None:
+        found = look(path)
+        if current_thread().name == "first":
+            first_has_looked.set()
+            second_waits.wait(5)  # without the lock nobody would ever wait
+        return found
+
+    def told_lock(file: IO[bytes], operation: int) -> None:
+        if current_thread().name == "second":
+            second_waits.set()
+        lock(file, operation)
+
+    def replace() -> None:
+        try:
+            store.replace("object", current_thread().name.encode(), generation=generation)
+        except PreconditionFailedError:
+            results.put(f"{current_thread().name} was late")
+
+    monkeypatch.setattr(local, "_generation", slow_look)
+    monkeypatch.setattr(fcntl, "flock", told_lock)
+    first, second = (Thread(target=replace, name=name) for name in ("first", "second"))
+    first.start()
+    assert first_has_looked.wait(60)
+    second.start()
+    first.join()
+    second.join()
+    assert results.get_nowait() == "second was late"
+    found = store.read("object")
+    assert found is not None
+    assert found.data == b"first"
 
 
 def test_reading_an_empty_place_makes_no_directory(tmp_path: Path) -> None:
