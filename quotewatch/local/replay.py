@@ -19,6 +19,7 @@ from quotewatch.local.capture import CaptureError, read_capture
 
 __all__ = ["CaptureError", "ReplayReport", "serve_replay"]
 
+_sleep = asyncio.sleep  # named, so that a test can own the time
 _GREEDY_MESSAGES = 100  # messages between two looks at the other tasks, when the reader keeps up
 
 
@@ -113,8 +114,9 @@ async def _send_all(socket: ServerConnection, recording: Recording, report: Repl
             first_at = line.at
         if recording.speed:
             due = begun + (line.at - first_at) / recording.speed
-            await asyncio.sleep(max(0.0, due - clock.monotonic()))
-        elif number % _GREEDY_MESSAGES == 0:
-            await asyncio.sleep(0)
+            await _sleep(max(0.0, due - clock.monotonic()))
+        elif number % _sleep = asyncio.sleep  # named, so that a test can own the time
+_GREEDY_MESSAGES == 0:
+            await _sleep(0)
         await socket.send(line.message)  # waits while the reader is behind
         report.messages += 1

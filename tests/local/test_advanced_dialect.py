@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from quotewatch.coinbase import advanced
+from quotewatch.coinbase.values import time_us
 from quotewatch.local.exchange_config import ExchangeConfig, build_exchange
 from quotewatch.local.market_model import US
 from quotewatch.local.sessions import Session
@@ -120,7 +121,7 @@ def test_trades_are_newest_first_with_ids_as_text_and_join_the_snapshot() -> Non
     assert all(isinstance(trade_id, str) for trade_id in ids)
     assert all(int(b) == int(a) + 1 for a, b in pairwise(ids))
     assert len(events) <= 1 + 4 * 10 + 1
-    times = [trade["time"] for trade in events[0]["trades"]]
+    times = [time_us(trade["time"]) for trade in events[0]["trades"]]
     assert times == sorted(times, reverse=True)
 
 
