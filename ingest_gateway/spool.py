@@ -8,6 +8,7 @@ SYNC_FRAMES frames of a directory; nothing of objects.
 
 import contextlib
 import fcntl
+import itertools
 import os
 import re
 import struct
@@ -20,9 +21,9 @@ from typing import Protocol
 
 import msgspec
 
-from quotewatch.bus.port import Message
 from quotewatch.errors import ObjectError, PreconditionFailedError, SpoolError
 from quotewatch.logs import get_logger
+from quotewatch.message import Message
 from quotewatch.objects.opening import local_path, open_objects
 from quotewatch.objects.port import ObjectStore
 
@@ -50,10 +51,7 @@ class SpooledFrame:
 
 
 class Spool(Protocol):
-    """Where unpublished frames wait. Every call may raise SpoolError (try again).
-
-    `add` and `remove` may come from several threads; the other calls belong to one.
-    """
+    """Where unpublished frames wait. Every call may raise SpoolError, and come from any thread."""
 
     bad_frames: int  # damaged frames met so far; each was set aside as `<name>.bad` and logged
 
@@ -64,6 +62,10 @@ class Spool(Protocol):
 
     def add(self, frame: SpooledFrame) -> None:
         """Keep one frame of this epoch; on SpoolError nothing partial is left."""
+        ...
+
+    def read(self, stream: str, seq: int) -> SpooledFrame:
+        """Return a frame of this epoch; SpoolError if it is not here, or damaged and set aside."""
         ...
 
     def remove(self, stream: str, seq: int) -> None:
@@ -125,6 +127,7 @@ class DirectorySpool:
         self._epoch = _checked_epoch(epoch)
         self._directory = root / epoch
         self._pending = _Pending()
+        self._tries = itertools.count()
         self._unsynced: dict[Path, None] = {}  # in the order they were added
         self._locks: dict[str, int] = {}  # descriptors: this epoch's and those of dead ones taken
         with _spool_errors(f"spool {root}: epoch {epoch} cannot start"):
@@ -135,7 +138,7 @@ class DirectorySpool:
     def add(self, frame: SpooledFrame) -> None:
         """Keep one frame of this epoch; on SpoolError nothing partial is left."""
         path = self._path(_leaf(frame, self._epoch))
-        temporary = path.with_suffix(".tmp")
+        temporary = path.with_suffix(f".{next(self._tries)}.tmp")  # two threads may try at once
         data = _encode(frame)
         with _spool_errors(f"spool {path}: {len(data)} bytes not kept"):
             self._sync_backlog()
@@ -148,6 +151,11 @@ class DirectorySpool:
                 raise
         self._unsynced[path] = None
         self._pending.put(path.stem, len(data))
+
+    def read(self, stream: str, seq: int) -> SpooledFrame:
+        """Return a frame of this epoch; SpoolError if it is not here, or damaged and set aside."""
+        leaf = _leaf_of(stream, seq)
+        return _found(self._read(self._epoch, leaf), self._epoch, leaf)
 
     def remove(self, stream: str, seq: int) -> None:
         """Let go of a frame of this epoch that the bus has; unknown ones are ignored."""
@@ -229,7 +237,7 @@ class DirectorySpool:
             for epoch in self._epochs() - self._locks.keys():
                 if self._claim(epoch):
                     self._sweep(epoch)
-        return sorted(self._locks.keys() - {self._epoch})
+            return sorted(self._locks.keys() - {self._epoch})
 
     def _epochs(self) -> set[str]:
         # Known by their locks, so that a folder of somebody else in here is never cleaned up.
@@ -256,11 +264,10 @@ class DirectorySpool:
         self._tidy(epoch)
 
     def _let_go(self, epoch: str, path: Path) -> None:
-        if epoch == self._epoch or epoch not in self._locks:
-            return  # not a leftover of ours: its owner lives, or it is gone already
-        with _spool_errors(f"spool {path}: not removed"):
-            path.unlink(missing_ok=True)
-            with self._among_gateways():
+        with _spool_errors(f"spool {path}: not removed"), self._among_gateways():
+            # Otherwise it is no leftover of ours: its owner lives, or it is gone already.
+            if epoch != self._epoch and epoch in self._locks:
+                path.unlink(missing_ok=True)
                 self._tidy(epoch)
 
     def _tidy(self, epoch: str) -> None:
@@ -327,6 +334,11 @@ class ObjectSpool:
             self._create(self._name(leaf), data)
         self._pending.put(leaf, len(data))
         self._unsure.discard(leaf)
+
+    def read(self, stream: str, seq: int) -> SpooledFrame:
+        """Return a frame of this epoch; SpoolError if it is not here, or damaged and set aside."""
+        leaf = _leaf_of(stream, seq)
+        return _found(self._read(self._epoch, leaf), self._epoch, leaf)
 
     def remove(self, stream: str, seq: int) -> None:
         """Let go of a frame of this epoch that the bus has; free of cost for one never added."""
@@ -427,17 +439,15 @@ class _Pending:
         return leaf in self._sizes
 
     def put(self, leaf: str, size: int) -> None:
-        self.drop(leaf)
         with self._lock:
+            self.bytes += size - self._sizes.get(leaf, 0)
             self._sizes[leaf] = size
-            self.frames += 1
-            self.bytes += size
+            self.frames = len(self._sizes)
 
     def drop(self, leaf: str) -> None:
         with self._lock:
-            if leaf in self._sizes:
-                self.frames -= 1
-                self.bytes -= self._sizes.pop(leaf)
+            self.bytes -= self._sizes.pop(leaf, 0)
+            self.frames = len(self._sizes)
 
 
 class _Header(msgspec.Struct, frozen=True):
@@ -473,6 +483,12 @@ def _decode(stored: bytes, epoch: str, leaf: str) -> SpooledFrame:
     if (header.epoch, _leaf_of(header.stream, header.seq)) != (epoch, leaf):
         raise SpoolError(f"{leaf}: holds {header.stream} {header.seq} of epoch {header.epoch}")
     return SpooledFrame(header.stream, header.epoch, header.seq, Message(data, header.attributes))
+
+
+def _found(frame: SpooledFrame | None, epoch: str, leaf: str) -> SpooledFrame:
+    if frame is None:
+        raise SpoolError(f"spool: frame {leaf} of epoch {epoch} is not here, or was damaged")
+    return frame
 
 
 def _leaf(frame: SpooledFrame, epoch: str) -> str:

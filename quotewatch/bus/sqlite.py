@@ -8,7 +8,7 @@ import json
 import re
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +39,7 @@ _DUE = """
     FROM deliveries d JOIN messages m ON m.id = d.message_id
     WHERE d.subscription_id = ? AND d.due_ns <= ?
     ORDER BY d.due_ns, d.message_id LIMIT ?"""
+_EXISTS = "SELECT 1 FROM messages WHERE id = ?"
 _ANY_DUE = "SELECT 1 FROM deliveries WHERE subscription_id = ? AND due_ns <= ? LIMIT 1"
 _ANY_FINAL = "SELECT 1 FROM deliveries WHERE final = 1 AND due_ns <= ? LIMIT 1"
 _LEASE = """
@@ -165,6 +166,21 @@ class SqliteBus:
             reader = self._reader(connection, subscription)
             due = connection.execute(_DUE, (reader.id, self._clock.now_ns(), max_messages))
             return [_waiting(connection, message_id) for message_id, _, _ in due.fetchall()]
+
+    def browse(self, subscription: str) -> Iterator[Waiting]:
+        """Peek without a limit: one message at a time is in memory. Pub/Sub has no such call."""
+        rules.check_name("subscription", subscription)
+        self._bury_exhausted()
+        with self._database.reading(CALL_SECONDS) as connection:
+            reader = self._reader(connection, subscription)
+            due = connection.execute(_DUE, (reader.id, self._clock.now_ns(), -1))
+            waiting = [message_id for message_id, _, _ in due]
+        for message_id in waiting:
+            with self._database.reading(CALL_SECONDS) as connection:
+                row = connection.execute(_EXISTS, (message_id,)).fetchone()
+                found = _waiting(connection, message_id) if row else None
+            if found is not None:  # else acked by everybody since
+                yield found
 
     def backlog(self, subscription: str) -> Backlog:
         """Count what is not acked and say how old the oldest is. Pub/Sub's API has no such call."""

@@ -5,7 +5,7 @@ Lines are `{received_at, message}`, or those of a truth file, of which what was 
 
 import gzip
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -35,7 +35,7 @@ class Line(msgspec.Struct, frozen=True):
         return self.received_at if self.received_at is not None else self.t or 0.0
 
 
-def read_capture(path: Path) -> Iterator[Line]:
+def read_capture(path: Path) -> Generator[Line, None, None]:
     """Yield the messages of a capture; what is no such line stops with its number."""
     decoder = msgspec.json.Decoder(Line)
     for number, raw in enumerate(_raw_lines(path), 1):
@@ -51,7 +51,7 @@ def read_capture(path: Path) -> Iterator[Line]:
             yield line
 
 
-def _raw_lines(path: Path) -> Iterator[bytes]:
+def _raw_lines(path: Path) -> Generator[bytes, None, None]:
     number = 0
     try:
         with _opened(path) as file:
@@ -65,7 +65,6 @@ def _raw_lines(path: Path) -> Iterator[bytes]:
 
 def _opened(path: Path) -> BinaryIO:
     # By its first bytes, not its name: captures get renamed.
-    file = path.open("rb")
-    packed = file.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
-    file.seek(0)
-    return cast("BinaryIO", gzip.open(file)) if packed else file
+    with path.open("rb") as file:
+        packed = file.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
+    return cast("BinaryIO", gzip.open(path)) if packed else path.open("rb")

@@ -5,6 +5,7 @@ With the recorded spacing divided by the speed, or as fast as the reader reads; 
 
 import asyncio
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ from quotewatch.local.capture import CaptureError, read_capture
 __all__ = ["CaptureError", "ReplayReport", "serve_replay"]
 
 _sleep = asyncio.sleep  # named, so that a test can own the time
+_CLOSE_SECONDS = 10  # a slow reader still has megabytes to read before it sees the close
 _GREEDY_MESSAGES = 100  # messages between two looks at the other tasks, when the reader keeps up
 
 
@@ -66,7 +68,9 @@ async def serve_replay(
     report = ReplayReport()
     recording = Recording(path, speed, keep_open, clock or SystemClock())
     converse = partial(_converse, recording=recording, report=report)
-    async with serve(converse, host, port, ping_interval=None, close_timeout=1) as server:
+    async with serve(
+        converse, host, port, ping_interval=None, close_timeout=_CLOSE_SECONDS
+    ) as server:
         if ready is not None:
             ready(next(iter(server.sockets)).getsockname()[1])
         await stop.wait()
@@ -109,14 +113,14 @@ async def _play(socket: ServerConnection, recording: Recording, report: ReplayRe
 async def _send_all(socket: ServerConnection, recording: Recording, report: ReplayReport) -> None:
     clock = recording.clock
     begun, first_at = clock.monotonic(), None
-    for number, line in enumerate(read_capture(recording.path)):
-        if first_at is None:
-            first_at = line.at
-        if recording.speed:
-            due = begun + (line.at - first_at) / recording.speed
-            await _sleep(max(0.0, due - clock.monotonic()))
-        elif number % _sleep = asyncio.sleep  # named, so that a test can own the time
-_GREEDY_MESSAGES == 0:
-            await _sleep(0)
-        await socket.send(line.message)  # waits while the reader is behind
-        report.messages += 1
+    with closing(read_capture(recording.path)) as lines:
+        for number, line in enumerate(lines):
+            if first_at is None:
+                first_at = line.at
+            if recording.speed:
+                due = begun + (line.at - first_at) / recording.speed
+                await _sleep(max(0.0, due - clock.monotonic()))
+            elif number % _GREEDY_MESSAGES == 0:
+                await _sleep(0)
+            await socket.send(line.message)  # waits while the reader is behind
+            report.messages += 1

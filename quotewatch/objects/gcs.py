@@ -7,6 +7,7 @@ name and answers 429 to more, which is an ObjectStoreUnavailableError here.
 
 import contextlib
 import os
+import threading
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from typing import Any, TypeVar
@@ -52,6 +53,7 @@ class GcsObjects:
             timeout=timeout_seconds,
         )
         self._client: Any = None
+        self._connecting = threading.Lock()  # two clients would be one that nobody closes
 
     def create(self, name: str, data: bytes) -> int:
         """Store a new object; PreconditionFailedError if the name is taken."""
@@ -81,7 +83,8 @@ class GcsObjects:
 
     def close(self) -> None:
         """Let go of connections. Safe to call twice; a later call connects again."""
-        client, self._client = self._client, None
+        with self._connecting:
+            client, self._client = self._client, None
         if client is not None:
             client.close()
 
@@ -135,16 +138,9 @@ class GcsObjects:
         return self._connected().bucket(self._bucket).blob(self._prefix + check_name(name))
 
     def _connected(self) -> Any:  # noqa: ANN401 - google-cloud-storage has no types
-        if self._client is None:
-            emulator = os.environ.get("STORAGE_EMULATOR_HOST", "")
-            if emulator and "://" not in emulator:
-                # The client would fail with "no connection adapters", which looks like an outage.
-                raise ObjectError(f"STORAGE_EMULATOR_HOST={emulator}: write http://{emulator}")
-            # Since 3.17 the client asks for the bucket's metadata from a thread of its own, for
-            # labels of traces we do not take: one more request and one more permission.
-            os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
-            self._client = storage.Client()  # takes anonymous credentials for an emulator
-        return self._client
+        with self._connecting:
+            self._client = self._client or _connect()
+            return self._client
 
     @contextlib.contextmanager
     def _named_errors(self, name: str) -> Iterator[None]:
@@ -183,6 +179,17 @@ class GcsObjects:
                 f"correct QUOTEWATCH_OBJECTS ({error})"
             )
         return ObjectError(f"{place}: refused with {code} ({error})")
+
+
+def _connect() -> Any:  # noqa: ANN401 - google-cloud-storage has no types
+    emulator = os.environ.get("STORAGE_EMULATOR_HOST", "")
+    if emulator and "://" not in emulator:
+        # The client would fail with "no connection adapters", which looks like an outage.
+        raise ObjectError(f"STORAGE_EMULATOR_HOST={emulator}: write http://{emulator}")
+    # Since 3.17 the client asks for the bucket's metadata from a thread of its own, for labels of
+    # traces we do not take: one more request and one more permission.
+    os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
+    return storage.Client()  # takes anonymous credentials for an emulator
 
 
 def _no_answer(place: str, error: Exception) -> ObjectStoreUnavailableError:

@@ -130,12 +130,13 @@ class Running:
         """Return their reasons."""
         return [row["reason"] for row in self.events(kind)]
 
-    async def until(self, condition: Callable[[], object]) -> None:
-        """Collect until the condition holds."""
+    async def until(self, condition: Callable[[], object], *, collect: bool = True) -> None:
+        """Wait, collecting, until the condition holds."""
         async with asyncio.timeout(PATIENCE_SECONDS):
             while not condition():
                 await asyncio.sleep(0.01)
-                self.collect()
+                if collect:
+                    self.collect()
 
 
 def settings_for(url: str, **others: object) -> Settings:
@@ -154,7 +155,7 @@ async def running(
     settings: Settings,
     *,
     bus: Bus | None = None,
-    spool: Spool | None = None,
+    make_spool: Callable[[Path, str], Spool] = DirectorySpool,
     memory_bytes: int = 50_000_000,
 ) -> AsyncIterator[Running]:
     """Run a gateway in this loop; stop it at the end and collect all it published."""
@@ -164,7 +165,7 @@ async def running(
     reading_bus = SqliteBus(path / "bus.db")
     wanted = topology()
     reading_bus.create(wanted.topics, wanted.subscriptions)
-    spool = spool or DirectorySpool(path / "spool", epoch)
+    spool = make_spool(path / "spool", epoch)
     outbox = Outbox(
         bus or reading_bus,
         spool,

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -103,6 +104,39 @@ def test_a_removed_frame_does_not_come_back(spools: Opener) -> None:
     first.remove("raw_trades", 1)
     first.close(clean=False)
     assert identities(spools("e2")) == [("e1", "raw_trades", 0), ("e1", "raw_trades", 2)]
+
+
+def test_a_frame_can_be_read_again_until_it_is_removed(spools: Opener, tmp_path: Path) -> None:
+    spool = spools("e1")
+    spool.add(frame(4))
+    assert spool.read("raw_trades", 4) == frame(4)
+    stored_frame_files(tmp_path)[0].write_bytes(b"torn")
+    with pytest.raises(SpoolError, match="damaged"):
+        spool.read("raw_trades", 4)
+    assert spool.bad_frames == 1
+    spool.remove("raw_trades", 4)
+    with pytest.raises(SpoolError, match="is not here"):
+        spool.read("raw_trades", 4)
+
+
+def test_threads_may_add_remove_forget_and_acknowledge_at_once(spools: Opener) -> None:
+    old = spools("e0")
+    for seq in range(8):
+        old.add(frame(seq, epoch="e0"))
+    old.close(clean=False)
+    spool = spools("e1")
+    left = list(spool.leftovers())
+    with ThreadPoolExecutor(8) as threads:
+        calls = [threads.submit(spool.forget, one) for one in left * 2]
+        calls += [threads.submit(spool.acknowledge_crash, "e0") for _ in range(4)]
+        calls += [threads.submit(spool.add, frame(seq)) for seq in [*range(100), *range(100)]]
+        for call in calls:
+            call.result()
+        calls = [threads.submit(spool.remove, "raw_trades", seq) for seq in range(99)]
+        for call in calls:
+            call.result()
+    assert (spool.pending_frames(), spool.crashed_epochs(), list(spool.leftovers())) == (1, [], [])
+    assert spool.read("raw_trades", 99) == frame(99)
 
 
 def test_removing_an_unknown_frame_changes_nothing(spools: Opener) -> None:

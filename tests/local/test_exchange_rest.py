@@ -164,7 +164,7 @@ def test_while_it_is_down_it_answers_503_or_not_at_all() -> None:
             plan.rest_down_until_us = server.exchange.market.now_us + 4 * US
             assert (await get(server, "/products"))[0] == 503
             hanging = asyncio.create_task(get(server, "/products"))
-            while server.report.faults["rest_down"] < 2:
+            while server.report.faults["rest_down"] < 2:  # noqa: ASYNC110 - nobody is told
                 await asyncio.sleep(0)
             server.advance(3)
             assert not hanging.done()

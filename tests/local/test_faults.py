@@ -233,7 +233,8 @@ def test_a_silent_connection_stays_open_and_says_nothing(dialect: Dialect, tmp_p
     run(test)
     silenced = [line for line in read_truth(truth) if line["fault"]]
     assert {(line["sent"], line["fault"]) for line in silenced} == {(False, "silence")}
-    assert {kind_of(line["message"]) for line in silenced} > TRADES & {"match"}
+    kinds = {kind_of(line["message"]) for line in silenced}
+    assert len(kinds) == 3  # books, trades and heartbeats alike
 
 
 def test_a_server_can_accept_and_say_nothing_at_all() -> None:
@@ -278,11 +279,8 @@ def test_what_was_held_back_for_a_lost_connection_is_in_the_truth(tmp_path: Path
                 await listener.catch_up()
 
     run(test)
-    assert [(line["conn"], line["sent"]) for line in read_truth(truth) if line["fault"]] == [
-        (1, False),
-        *[(0, False)] * 0,
-        (2, True),
-    ]
+    faulty = [line for line in read_truth(truth) if line["fault"] == "reorder"]
+    assert [(line["conn"], line["sent"]) for line in faulty] == [(1, False), (2, True)]
 
 
 def held(plan: FaultPlan) -> bool:
