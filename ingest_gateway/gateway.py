@@ -13,12 +13,14 @@ from ingest_gateway.connection import Connect, Connection, Wiring
 from ingest_gateway.dialect import DIALECTS
 from ingest_gateway.journal import Journal
 from ingest_gateway.lane import Lane
-from ingest_gateway.outbox import Outbox
+from ingest_gateway.outbox import Loss, Outbox
 from ingest_gateway.readings import Readings
 from ingest_gateway.spool import Spool
-from ingest_gateway.tape import Page, Tape
+from ingest_gateway.tape import Tape
 from quotewatch.clock import Clock
+from quotewatch.errors import SpoolError
 from quotewatch.frames import SOFT_LIMIT_BYTES, FrameId
+from quotewatch.logs import get_logger
 from quotewatch.metrics.recorder import Recorder
 from quotewatch.settings import Settings
 from quotewatch.streams import STREAMS
@@ -27,6 +29,8 @@ HIGH_WATER_SECONDS = 10.0
 _EVENTS_KEPT = 200_000  # rows of the journal that wait in memory while nothing takes frames
 _STAGGER_SECONDS = 0.2  # between first connects: the feeds take 8 connections a second
 _DRAIN_SECONDS = 6.0  # the platform kills 10 s after SIGTERM
+
+_log = get_logger("gateway")
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,23 +161,22 @@ class Gateway:
         if stream == "events" and self.tape.rows_of(stream) < _EVENTS_KEPT:
             return
         page = self.tape.take(stream)
-        self._note_drop(page, "queue_full")
+        self._note_loss(Loss(stream, page.count, "queue_full", page.products()))
 
     def _note_losses(self) -> None:
         losses = self.parts.outbox.losses
         while losses:
-            loss = losses.popleft()
-            self._note_drop(loss.page, loss.reason)
+            self._note_loss(losses.popleft())
 
-    def _note_drop(self, page: Page, reason: str) -> None:
+    def _note_loss(self, loss: Loss) -> None:
         now_us = self._now_us()
         self.journal.note(
-            "drop", now_us, self._conn, stream=page.stream, count=page.count, reason=reason
+            "drop", now_us, self._conn, stream=loss.stream, count=loss.count, reason=loss.reason
         )
-        if page.stream != "raw_orderbook":
+        if loss.stream != "raw_orderbook":
             return
         for connection in self.connections:
-            for symbol in connection.lanes.keys() & set(page.products()):
+            for symbol in connection.lanes.keys() & set(loss.products or self.lanes):
                 if connection.reader is not None:
                     connection.reader.lose(self.lanes[symbol], "dropped", now_us)
 
@@ -218,8 +221,11 @@ class Gateway:
         self.close_page("events")
         safe = await asyncio.to_thread(self.parts.outbox.drain, _DRAIN_SECONDS)
         self.parts.outbox.close()
-        self.parts.spool.close(clean=safe)
         self.readings.publish(self.parts.clock.monotonic(), force=True)
+        try:
+            self.parts.spool.close(clean=safe)
+        except SpoolError as error:
+            _log.warning("spool_failed", epoch=self.epoch, error=str(error))
         return safe
 
     def _now_us(self) -> int:
@@ -228,4 +234,8 @@ class Gateway:
 
 def _acknowledge(spool: Spool, epochs: Sequence[str]) -> None:
     for epoch in epochs:
-        spool.acknowledge_crash(epoch)
+        try:
+            spool.acknowledge_crash(epoch)
+        except SpoolError as error:
+            # The next start says so again: twice is better than never.
+            _log.warning("spool_failed", epoch=epoch, error=str(error))

@@ -9,7 +9,7 @@ import contextlib
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ingest_gateway.backoff import Backoff
@@ -40,16 +40,19 @@ class Outgoing:
     id: FrameId
     message: Message | None
     size: int
+    rows: int
     closed: float  # monotonic time at which its window closed
     spooled: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """Rows that could not be made into a frame."""
+    """Rows that will not reach the bus, and the products they are of; none named: any."""
 
-    page: Page
+    stream: str
+    count: int
     reason: str
+    products: Sequence[str]
 
 
 class Outbox:
@@ -175,9 +178,9 @@ class Outbox:
             )
         except Exception as error:  # noqa: BLE001  # the task's outer edge: written down as a loss
             _log.error("encode_failed", stream=page.stream, seq=seq, error=repr(error))
-            self.losses.append(Loss(page, "encode_failed"))
+            self.losses.append(Loss(page.stream, page.count, "encode_failed", page.products()))
             return None
-        outgoing = Outgoing(identity, message, len(message.data), closed, spooled=False)
+        outgoing = Outgoing(identity, message, len(message.data), page.count, closed, spooled=False)
         if self._spool.eager:
             self._keep(outgoing)
         return outgoing
@@ -203,12 +206,13 @@ class Outbox:
     def _publish_all(self, stream: str) -> None:
         lane = self._lanes[stream]
         while frames := self._next_frames(lane):
+            loaded = [(frame, message) for frame in frames if (message := self._load(lane, frame))]
             try:
-                self._publish(stream, [self._load(frame) for frame in frames])
+                self._publish(stream, [message for _, message in loaded])
             except Exception as error:  # noqa: BLE001  # the task's outer edge: tried again
                 self._fail(stream, lane, error)
             else:
-                self._settle(stream, lane, frames)
+                self._settle(stream, lane, [frame for frame, _ in loaded])
 
     def _next_frames(self, lane: "_Lane") -> list[Outgoing]:
         """Wait for frames and return some, oldest first; nothing once all is told to stop."""
@@ -225,13 +229,28 @@ class Outbox:
                 chosen.append(frame)
             return chosen
 
-    def _load(self, frame: Outgoing) -> Message:
+    def _load(self, lane: "_Lane", frame: Outgoing) -> Message | None:
+        """Return the message, from the spool where memory let go of it; None gives the frame up.
+
+        What the spool cannot read now, the next start may: the file stays.
+        """
         if frame.message is not None:
             return frame.message
-        return self._spool.read(frame.id.stream, frame.id.seq).message
+        try:
+            return self._spool.read(frame.id.stream, frame.id.seq).message
+        except SpoolError as error:
+            _log.error(
+                "spool_unreadable", stream=frame.id.stream, seq=frame.id.seq, error=str(error)
+            )
+        with self._changed:
+            lane.frames.remove(frame)
+            self._changed.notify_all()
+        self.losses.append(Loss(frame.id.stream, frame.rows, "spool_unreadable", ()))
+        return None
 
     def _publish(self, stream: str, messages: list[Message]) -> None:
-        self._bus.publish(stream, messages, timeout_seconds=PUBLISH_SECONDS)
+        if messages:
+            self._bus.publish(stream, messages, timeout_seconds=PUBLISH_SECONDS)
 
     def _settle(self, stream: str, lane: "_Lane", frames: list[Outgoing]) -> None:
         if lane.failing_since is not None:
@@ -247,8 +266,7 @@ class Outbox:
             self._changed.notify_all()
         for frame in frames:
             self._recorder.observe("gateway_publish_seconds", now - frame.closed)
-            if frame.spooled:
-                self._forget(frame)
+            self._forget(frame)
         self._recorder.inc("gateway_frames_published_total", len(frames), stream=stream)
         self._recorder.inc(
             "gateway_bytes_published_total", sum(frame.size for frame in frames), stream=stream

@@ -54,7 +54,9 @@ class Page:
         return _BYTES_HELD_PER_VALUE * (len(self.rows) + len(self.changes))
 
     def products(self) -> list[str]:
-        """Name the products that the rows of a page with a symbol column are of."""
+        """Name the products that the rows are of; the journal is of none."""
+        if self.stream == "events":
+            return []
         names = _NAMES[self.stream]
         codes = set(self.rows[names.index("symbol") :: len(names)])
         return [self.symbols[code] for code in sorted(codes)]

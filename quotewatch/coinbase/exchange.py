@@ -71,7 +71,7 @@ class Heartbeat(msgspec.Struct, tag_field="type", tag="heartbeat", gc=False):
     time: str
 
 
-class SubscribedChannel(msgspec.Struct, gc=False):
+class SubscribedChannel(msgspec.Struct, gc=False, omit_defaults=True):
     """One channel of an acknowledgement; `level2_batch` is acked as `level2_50`."""
 
     name: str

@@ -21,7 +21,7 @@ class Asset:
         self.value = usd_price(name)
         self.lively = liveliness(name)
         self.agitation = _CALM
-        self.switch_in = 0.0
+        self.switch_in = _CALM_SECONDS / 3
         self.push = 0.0  # its own pressure
         self.pressure = 0.0  # its own and BTC's, -1 all sellers to 1 all buyers
         self.move = 0.0
@@ -31,9 +31,10 @@ class Asset:
         draw = rng.random
         self.switch_in -= seconds
         if self.switch_in <= 0.0:
-            calm = self.agitation != _CALM
-            self.agitation = _CALM if calm else _AGITATED
-            self.switch_in = (0.2 + 1.6 * draw()) * (_CALM_SECONDS if calm else _AGITATED_SECONDS)
+            calms_down = self.agitation != _CALM
+            self.agitation = _CALM if calms_down else _AGITATED
+            usual = _CALM_SECONDS if calms_down else _AGITATED_SECONDS
+            self.switch_in = (0.2 + 1.6 * draw()) * usual
         # Sums of uniform draws, not gauss(): cheaper, and no libm in what must repeat exactly.
         kept = min(1.0, seconds / _PRESSURE_SECONDS)
         shock = (draw() + draw() + draw() - 1.5) * 2.0

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from quotewatch.local.evidence import Conn, Evidence, Source, gather
+from quotewatch.local.evidence import Conn, Evidence, Source, StoredTrade, gather
 from quotewatch.local.feature_check import check_features
 from quotewatch.local.row_keys import TradeId
 from quotewatch.local.truth_lines import Line, TruthReader
@@ -234,5 +234,6 @@ def _is_unclean(reason: str) -> bool:
     return bool(reason) and (not code.isdecimal() or int(code) in _UNCLEAN)
 
 
-def _doubles(rows: list[object]) -> int:
-    return len(rows) - 1
+def _doubles(rows: list[StoredTrade]) -> int:
+    """Count the rows of a trade beyond the first of each epoch."""
+    return len(rows) - len({row.conn.epoch for row in rows})

@@ -7,21 +7,19 @@ A reader that falls too far behind is disconnected, as the real exchange does.
 import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from http import HTTPStatus
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-from websockets.asyncio.server import Server, ServerConnection, serve
-from websockets.datastructures import Headers
+from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
-from websockets.http11 import Request, Response
 from websockets.protocol import State
 
 from quotewatch.clock import Clock, SystemClock
 from quotewatch.local.exchange_config import ExchangeConfig, ExchangeReport, build_exchange
-from quotewatch.local.exchange_rest import Answer, RestInterface, unavailable
+from quotewatch.local.exchange_rest import RestInterface
 from quotewatch.local.fault_plan import ABNORMAL, FaultPlan
 from quotewatch.local.market_model import US
+from quotewatch.local.rest_door import RestDoor
 from quotewatch.local.sessions import Session, Shipment
 from quotewatch.local.truth import TruthFile
 
@@ -51,36 +49,35 @@ class ExchangeServer:
         self.clock = clock or SystemClock()
         self.exchange = build_exchange(config, self.clock.now_ns() // 1000, plan)
         self.plan = self.exchange.plan
-        self.rest = RestInterface(self.exchange.dialect)
         self.report = ExchangeReport()
-        self._rest_up = asyncio.Event()
+        self._rest = RestDoor(RestInterface(self.exchange.dialect), self.clock, self.report)
         self.port = 0
         self._paced = paced
         self._truth = TruthFile(config.truth)
         self._sockets: dict[int, ServerConnection] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._stack = AsyncExitStack()
-        self._server: Server | None = None
+        self._pumping: asyncio.Task[None] | None = None
 
     # -- life -------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
         """Listen."""
         self._stack.callback(self._truth.close)
-        self._server = await self._stack.enter_async_context(
+        server = await self._stack.enter_async_context(
             serve(
                 self._converse,
                 self.config.host,
                 self.config.port,
-                process_request=self._answer_plain,
+                process_request=self._rest.answer,
                 ping_interval=None,
                 close_timeout=1,
             )
         )
-        self.port = next(iter(self._server.sockets)).getsockname()[1]
+        self.port = next(iter(server.sockets)).getsockname()[1]
         if self._paced:
-            pump = asyncio.create_task(self._pump())
-            self._stack.push_async_callback(_stopped, pump)
+            self._pumping = asyncio.create_task(self._pump())
+            self._stack.push_async_callback(_stopped, self._pumping)
         return self
 
     async def __aexit__(
@@ -93,6 +90,13 @@ class ExchangeServer:
         self.flush()
         await self._stack.aclose()
         self.report.connections = self.exchange.connections
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Return when told to stop, when the seconds are over, or when the market fails."""
+        stopping = asyncio.create_task(stop.wait())
+        tasks = [stopping] if self._pumping is None else [stopping, self._pumping]
+        await asyncio.wait(tasks, timeout=self.config.seconds, return_when=asyncio.FIRST_COMPLETED)
+        await _stopped(stopping)
 
     @property
     def url(self) -> str:
@@ -134,8 +138,7 @@ class ExchangeServer:
             self.close(session, 1008, "no subscribe within 5 seconds")
         self.flush()
         self._hang_up()
-        if not self._rest_down():
-            self._rest_up.set()
+        self._rest.set_down(self.exchange.market.now_us < self.plan.rest_down_until_us)
 
     # -- sending ----------------------------------------------------------------------------
 
@@ -218,33 +221,8 @@ class ExchangeServer:
             session.put(Shipment(text.encode(), "raw"))
         self.flush()
 
-    # -- REST -------------------------------------------------------------------------------
 
-    async def _answer_plain(self, _: ServerConnection, request: Request) -> Response | None:
-        if "Upgrade" in request.headers:
-            return None
-        if not self._rest_down():
-            return _response(self.rest.answer(request.path, self.clock.monotonic()))
-        self.report.faults["rest_down"] += 1
-        # Every second request finds a server that takes it and does not answer.
-        if self.report.faults["rest_down"] % 2 == 0:
-            self._rest_up.clear()
-            await self._rest_up.wait()
-        return _response(unavailable())
-
-    def _rest_down(self) -> bool:
-        return self.exchange.market.now_us < self.plan.rest_down_until_us
-
-
-def _response(answer: Answer) -> Response:
-    headers = Headers(answer.headers)
-    headers["Content-Type"] = "application/json; charset=utf-8"
-    headers["Content-Length"] = str(len(answer.body))
-    headers["Connection"] = "close"
-    return Response(answer.status, HTTPStatus(answer.status).phrase, headers, answer.body)
-
-
-async def _stopped(task: asyncio.Task[None]) -> None:
+async def _stopped(task: asyncio.Task[Any]) -> None:
     task.cancel()
     await asyncio.wait([task])
     if not task.cancelled() and task.exception() is not None:
@@ -259,9 +237,5 @@ async def serve_exchange(
     async with server:
         if ready is not None:
             ready(server.port)
-        try:
-            async with asyncio.timeout(config.seconds):
-                await stop.wait()
-        except TimeoutError:
-            pass
+        await server.run(stop)
     return server.report

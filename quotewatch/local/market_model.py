@@ -21,8 +21,7 @@ US = 1_000_000
 BOOK_INTERVAL_US = 50_000  # level2_batch sends a product's changes at most so often
 WINDOW_US = 250_000
 _BOOK_SHARE = 0.75  # of all messages that are no heartbeats
-_TRADE_BPS_BUSY = 1.6  # an agitated product trades more often
-_TRADE_CALM = 0.7
+_BUSY, _QUIET = 1.3, 0.85  # trades of an agitated and of a calm product, as shares of the pace
 _REMEMBERED_TRADES = 1_500_000  # of all products together: about 400 MB when full
 _FEWEST_REMEMBERED = 2_000  # two full pages of the REST interface
 _FIRST_TRADES = 120  # before anybody looks: a snapshot is the last 100
@@ -141,7 +140,7 @@ class Market:
         draw = product.random.random
         now_us += int(draw() * self._jitter_us)  # a turn is no metronome
         name = product.listing.name
-        busy = _TRADE_BPS_BUSY if product.agitation() > 1.0 else _TRADE_CALM
+        busy = _BUSY if product.agitation() > 1.0 else _QUIET
         count = int(2.0 * draw() * busy * self.pace.trades + draw())
         for number in range(count):
             earlier = (count - number) * self.pace.interval_us // (count + 1)

@@ -162,6 +162,7 @@ def test_while_it_is_down_it_answers_503_or_not_at_all() -> None:
         config = ExchangeConfig(products=PRODUCTS)
         async with ExchangeServer(config, plan, paced=False) as server:
             plan.rest_down_until_us = server.exchange.market.now_us + 4 * US
+            server.advance(0)
             assert (await get(server, "/products"))[0] == 503
             hanging = asyncio.create_task(get(server, "/products"))
             while server.report.faults["rest_down"] < 2:  # noqa: ASYNC110 - nobody is told

@@ -1,0 +1,218 @@
+"""Show a run while it goes on: a tally in, a screen that refreshes or a line now and then out.
+
+Everything shown was measured on the frames that reached the bus.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import NamedTuple, Self
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from quotewatch.clock import NS_PER_SECOND, Clock, SystemClock
+from quotewatch.local.tally import ProductTally, Tally
+
+REFRESHES = 4  # a second
+PLAIN_SECONDS = 5.0  # between two lines where nothing can be redrawn
+_RATE_SECONDS = 5.0
+_PRODUCTS_SHOWN = 12
+_WIDE = 100  # columns from which the journal has room beside the rest
+
+
+class _Sample(NamedTuple):
+    """Totals at one moment."""
+
+    at: float
+    messages: int
+    rows: int
+    bytes: int
+
+
+class RunConsole:
+    """The screen of one run. `seconds` is how long it lasts, if that is known."""
+
+    def __init__(
+        self,
+        title: str,
+        tally: Tally,
+        seconds: float | None = None,
+        *,
+        console: Console | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._title = title
+        self._tally = tally
+        self._seconds = seconds
+        self._console = console or Console()
+        self._clock = clock or SystemClock()
+        self._began = self._clock.monotonic()
+        self._samples: deque[_Sample] = deque()
+        self._next_line = self._began + PLAIN_SECONDS
+        self._live = Live(
+            console=self._console,
+            auto_refresh=False,
+            transient=True,
+            vertical_overflow="crop",
+        )
+
+    def __enter__(self) -> Self:
+        """Begin to draw."""
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Give the screen back."""
+        if self._console.is_terminal:
+            self._live.stop()
+
+    def update(self) -> None:
+        """Show the present state."""
+        self._sample()
+        if self._console.is_terminal:
+            self._live.update(self.screen(), refresh=True)
+        elif self._clock.monotonic() >= self._next_line:
+            self._next_line += PLAIN_SECONDS
+            self._console.print(self.line(), soft_wrap=True, highlight=False)
+
+    # What is shown
+
+    def line(self) -> str:
+        """Tell the state in one line."""
+        messages, rows, _ = self._rates()
+        tally = self._tally
+        return (
+            f"{self._elapsed():.0f} s · {messages:.0f} messages/s in · {rows:.0f} rows/s on the bus"
+            f" · {self._lag()} · books {self._books()} · {tally.missed_trades} trades in gaps"
+            f" · frames: {tally.holes} missing, {tally.doubled} doubled"
+        )
+
+    def screen(self) -> RenderableType:
+        """Draw everything."""
+        tables: list[RenderableType] = [self._streams(), self._products()]
+        if self._console.width >= _WIDE:
+            grid = Table.grid(padding=(0, 2))
+            grid.add_row(*tables)
+            tables = [grid]
+        return Group(self._header(), *tables, self._journal())
+
+    def _header(self) -> RenderableType:
+        messages, _, bytes_ = self._rates()
+        elapsed = self._elapsed()
+        lines: list[RenderableType] = [Text(self._title, style="bold", overflow="ellipsis")]
+        if self._seconds is not None:
+            bar = ProgressBar(self._seconds, min(elapsed, self._seconds), width=30)
+            grid = Table.grid(padding=(0, 1))
+            grid.add_row(bar, f"{min(elapsed, self._seconds):.0f} of {self._seconds:g} s")
+            lines.append(grid)
+        lines.append(
+            Text(
+                f"in {messages:.0f} messages/s · out {bytes_ / 1e3:.1f} KB/s · {self._lag()}"
+                f" · books {self._books()} · {self._tally.missed_trades} trades in gaps"
+                + ("" if self._seconds is not None else f" · {elapsed:.0f} s"),
+                overflow="ellipsis",
+            )
+        )
+        return Group(*lines)
+
+    def _streams(self) -> Table:
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        table.add_column("stream", no_wrap=True)
+        for name in ("rows", "frames", "KB"):
+            table.add_column(name, justify="right", no_wrap=True)
+        for name, stream in self._tally.streams.items():
+            size = f"{stream.bytes / 1e3:,.0f}"
+            table.add_row(name, f"{stream.rows:,}", f"{stream.frames:,}", size)
+        return table
+
+    def _products(self) -> Table:
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        table.add_column("product", no_wrap=True)
+        for name in ("mid", "spread bps", "imbalance", "trades/s", "book"):
+            table.add_column(name, justify="right", no_wrap=True)
+        rates = self._trade_rates()
+        products = sorted(self._tally.products.items())
+        for symbol, product in products[:_PRODUCTS_SHOWN]:
+            table.add_row(symbol, *_cells(product, rates(symbol)))
+        if len(products) > _PRODUCTS_SHOWN:
+            table.add_row(f"and {len(products) - _PRODUCTS_SHOWN} more", style="dim")
+        return table
+
+    def _journal(self) -> RenderableType:
+        lines = []
+        for event in self._tally.journal:
+            at = datetime.fromtimestamp(event.at_us / 1e6, tz=UTC)
+            what = f"{at:%H:%M:%S} {event.kind:<8} {event.symbol or '':<9} {event.text}"
+            lines.append(Text(what, style="dim", no_wrap=True, overflow="ellipsis"))
+        return Group(*lines)
+
+    # Measures
+
+    def _elapsed(self) -> float:
+        return self._clock.monotonic() - self._began
+
+    def _sample(self) -> None:
+        streams = self._tally.streams.values()
+        now = self._clock.monotonic()
+        self._samples.append(
+            _Sample(
+                now,
+                self._tally.messages,
+                sum(stream.rows for stream in streams),
+                sum(stream.bytes for stream in streams),
+            )
+        )
+        while self._samples[0].at < now - _RATE_SECONDS:
+            self._samples.popleft()
+
+    def _rates(self) -> tuple[float, float, float]:
+        """Return messages, rows and bytes a second."""
+        if not self._samples:
+            return 0.0, 0.0, 0.0
+        old, new = self._samples[0], self._samples[-1]
+        seconds = max(new.at - old.at, 1e-9)
+        pairs = zip(old[1:], new[1:], strict=True)
+        messages, rows, bytes_ = ((after - before) / seconds for before, after in pairs)
+        return messages, rows, bytes_
+
+    def _lag(self) -> str:
+        newest_ns = self._tally.streams["features"].newest_ns
+        p99 = self._tally.latency.percentile(0.99)
+        if not newest_ns or p99 is None:
+            return "no features yet"
+        age = max(0, self._clock.now_ns() - newest_ns) / NS_PER_SECOND
+        return f"newest row {age:.1f} s old, p99 {p99:.0f} ms to the bus"
+
+    def _books(self) -> str:
+        products = self._tally.products.values()
+        return f"{sum(product.valid for product in products)}/{len(products)} valid"
+
+    def _trade_rates(self) -> Callable[[str], float]:
+        marks = self._tally.trade_marks
+        if len(marks) < 2:  # noqa: PLR2004 - a rate lies between two moments
+            return lambda _: 0.0
+        seconds = max((marks[-1][0] - marks[0][0]) / NS_PER_SECOND, 1e-9)
+        later = list(marks)[1:]
+        return lambda symbol: sum(counts[symbol] for _, counts in later) / seconds
+
+
+def _cells(product: ProductTally, trades: float) -> tuple[str, ...]:
+    state = "?" if product.book is None else f"{product.book} {'ok' if product.valid else 'lost'}"
+    return (
+        "" if product.mid is None else f"{product.mid:.10g}",
+        "" if product.spread_bps is None else f"{product.spread_bps:.2f}",
+        "" if product.imbalance is None else f"{product.imbalance:+.2f}",
+        f"{trades:.1f}",
+        state,
+    )

@@ -1,0 +1,172 @@
+"""The demo: a simulated exchange, the real gateway, a console, and the proof that nothing is lost.
+
+At the end the exchange stops first, so that all it sent is read, then the gateway, then the audit
+compares what was sent with what is on the bus.
+"""
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from quotewatch.bus.sqlite import SqliteBus
+from quotewatch.bus.topology import write_subscription
+from quotewatch.errors import SettingsError
+from quotewatch.local import stack
+from quotewatch.local.audit import audit
+from quotewatch.local.children import Child
+from quotewatch.local.console import RunConsole
+from quotewatch.local.evidence import Source
+from quotewatch.local.summary import summarize
+from quotewatch.local.tap import Tap
+from quotewatch.message import Message
+from quotewatch.settings import Dialect
+
+# Heartbeats come each second; a silence of 8 s is noticed and healed within a run of 15 s.
+_WATCHDOG_SECONDS = "3"
+_TRACES = ("bus.db", "truth.jsonl", "spool")  # what a run leaves in its data directory
+
+
+@dataclass(frozen=True)
+class DemoPlan:
+    """What a demo is asked for. Without `data` it gets a new directory of its own."""
+
+    seconds: float
+    products: tuple[str, ...]
+    dialect: Dialect
+    rate: float
+    seed: int
+    faults: tuple[str, ...] = ()
+    data: Path | None = None
+    truth: Path | None = None
+    summary: Path | None = None
+
+
+def demo(plan: DemoPlan, console: Console) -> int:
+    """Run it and return the exit code."""
+    if plan.summary is not None:
+        stack.make_writable(plan.summary, "--summary")
+    if plan.truth is not None:
+        stack.make_writable(plan.truth, "--truth")
+    data = _fresh_directory(plan.data)
+    truth = plan.truth or data / "truth.jsonl"
+    console.print(f"Data in {os.path.relpath(data)}", soft_wrap=True, highlight=False)
+    with stack.stop_on_signals() as stop, ExitStack() as open_things:
+        began = time.monotonic()
+        exchange = Child(
+            "exchange", _simulate(plan, truth), data / "exchange.log", os.environ, speaks=True
+        )
+        open_things.callback(exchange.kill)
+        bus = open_things.enter_context(closing(stack.open_local_bus(stack.bus_path(data))))
+        gateway = stack.start_gateway(data, _environment(plan, data, _line(exchange)["url"]))
+        open_things.callback(gateway.kill)
+        tap = Tap(bus)
+        title = f"QuoteWatch demo · simulated {plan.dialect} feed · {len(plan.products)} products"
+        with RunConsole(title, tap.tally, plan.seconds, console=console) as screen:
+
+            def goes_on() -> bool:
+                gateway.check()
+                if exchange.returncode != 0:
+                    exchange.check()
+                return exchange.returncode is None
+
+            stack.watch(tap, screen, goes_on, stop)
+            exchange.stop()
+            seconds = time.monotonic() - began
+            stack.wait_until_read(tap, screen, gateway)
+            code = gateway.stop()
+            tap.drain()
+        console.print("Comparing what was sent with what is on the bus …", highlight=False)
+        proof = audit(frames_to_write(bus), truth)
+        summary = summarize(seconds, tap.tally, proof, _line(exchange)["faults"])
+    stack.note_exit(summary, gateway, code)
+    places = {"data": data, "bus": stack.bus_path(data), "truth": truth, "log": gateway.log}
+    return stack.conclude(console, summary, places, plan.summary)
+
+
+def frames_to_write(bus: SqliteBus) -> Source:
+    """Read the frames that wait for the tables: nobody takes them from the bus yet."""
+
+    def messages(stream: str) -> Iterator[Message]:
+        for waiting in bus.browse(write_subscription(stream)):
+            yield waiting.message
+
+    return messages
+
+
+def _line(exchange: Child) -> dict[str, Any]:
+    said: dict[str, Any] = json.loads(exchange.next_line())
+    return said
+
+
+def _simulate(plan: DemoPlan, truth: Path) -> list[str]:
+    flags: dict[str, object] = {
+        "--port": 0,
+        "--products": ",".join(plan.products),
+        "--dialect": plan.dialect,
+        "--rate": plan.rate,
+        "--seed": plan.seed,
+        "--seconds": plan.seconds,
+        "--truth": truth,
+    }
+    if plan.faults:
+        flags["--faults"] = ",".join(plan.faults)
+    # With "=", or a value that begins with a dash would be taken for a flag.
+    return ["quotewatch", "simulate", *(f"{flag}={value}" for flag, value in flags.items())]
+
+
+def _environment(plan: DemoPlan, data: Path, url: str) -> dict[str, str]:
+    """Tell the gateway everything; settings of another run must not leak in."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(stack.PREFIX)}
+    own = {
+        "BUS": "sqlite",
+        "DATA_DIR": str(data),
+        "PRODUCTS": ",".join(plan.products),
+        "FEED_DIALECT": plan.dialect,
+        "FEED_URL": url,
+        "FRAME_MS_FEATURES": stack.FRAME_MS_FEATURES,
+        "WATCHDOG_S": _WATCHDOG_SECONDS,
+        "HTTP_PORT": "0",
+    }
+    return {
+        **kept,
+        "ENVIRONMENT": "local",
+        **{stack.PREFIX + name: value for name, value in own.items()},
+    }
+
+
+def _fresh_directory(asked: Path | None) -> Path:
+    """Return a directory without traces of another run; nothing is ever deleted."""
+    try:
+        if asked is None:
+            return _new_directory(Path("data"))
+        asked.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(f"--data: {error}") from error
+    found = [name for name in _TRACES if (asked / name).exists()]
+    if found:
+        raise SettingsError(
+            f"--data {asked}: holds an earlier run ({', '.join(found)}), and runs must not mix;"
+            " name another directory, or leave --data out and get a new one"
+        )
+    return asked.resolve()
+
+
+def _new_directory(parent: Path) -> Path:
+    name = f"demo-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    number = 1
+    while True:
+        place = parent / (name if number == 1 else f"{name}-{number}")
+        try:
+            place.mkdir(parents=True)
+        except FileExistsError:
+            number += 1
+        else:
+            return place.resolve()

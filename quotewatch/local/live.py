@@ -1,0 +1,76 @@
+"""The stack on a live feed: the real gateway and a console, until somebody stops it.
+
+There is no truth to compare with: the summary says what came, not what did not.
+"""
+
+import os
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+from rich.console import Console
+
+from quotewatch.errors import SettingsError
+from quotewatch.local import stack
+from quotewatch.local.console import RunConsole
+from quotewatch.local.summary import summarize
+from quotewatch.local.tap import Tap
+from quotewatch.settings import Settings, load_settings
+
+
+def run(overrides: Mapping[str, object], console: Console) -> int:
+    """Run with the environment's settings and what the command line says instead."""
+    settings = load_settings(**overrides)
+    if settings.bus != "sqlite":
+        raise SettingsError(
+            f"QUOTEWATCH_BUS={settings.bus}: `run` keeps its bus in a file; unset it, or start"
+            " `python -m ingest_gateway` alone"
+        )
+    data = _directory(settings.data_dir)
+    console.print(f"Data in {os.path.relpath(data)}", soft_wrap=True, highlight=False)
+    with stack.stop_on_signals() as stop, ExitStack() as open_things:
+        began = time.monotonic()
+        bus = open_things.enter_context(closing(stack.open_local_bus(stack.bus_path(data))))
+        gateway = stack.start_gateway(data, _environment(settings, data))
+        open_things.callback(gateway.kill)
+        tap = Tap(bus)
+        title = f"QuoteWatch · {settings.shown()['feed_url']} · Ctrl-C stops"
+        with RunConsole(title, tap.tally, console=console) as screen:
+
+            def goes_on() -> bool:
+                gateway.check()
+                return True
+
+            stack.watch(tap, screen, goes_on, stop)
+            code = gateway.stop()
+            tap.drain()
+        summary = summarize(time.monotonic() - began, tap.tally)
+    stack.note_exit(summary, gateway, code)
+    places = {"data": data, "bus": stack.bus_path(data), "log": gateway.log}
+    return stack.conclude(console, summary, places)
+
+
+def _directory(path: Path) -> Path:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(f"data directory {path}: {error}") from error
+    return path.resolve()
+
+
+def _environment(settings: Settings, data: Path) -> dict[str, str]:
+    """Pass the environment on, with what the command line replaced."""
+    own = {
+        "BUS": "sqlite",
+        "DATA_DIR": str(data),
+        "PRODUCTS": ",".join(settings.products),
+        "FEED_DIALECT": settings.feed_dialect,
+        "FEED_URL": settings.effective_feed_url,
+    }
+    defaults = {"HTTP_PORT": "0", "FRAME_MS_FEATURES": stack.FRAME_MS_FEATURES}
+    return {
+        **{stack.PREFIX + name: value for name, value in defaults.items()},
+        **os.environ,
+        **{stack.PREFIX + name: value for name, value in own.items()},
+    }

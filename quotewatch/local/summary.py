@@ -1,0 +1,126 @@
+"""What a run came to: one JSON object for programs, a short table for people."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from quotewatch.local.audit import Audit
+from quotewatch.local.tally import Tally
+
+Summary = dict[str, Any]
+
+
+def summarize(
+    seconds: float,
+    tally: Tally,
+    audit: Audit | None = None,
+    injected: Mapping[str, int] | None = None,
+) -> Summary:
+    """Put a run into one object. A key is absent where its part does not exist."""
+    summary: Summary = {"seconds": round(seconds, 3)}
+    if audit is not None:
+        summary["sent"] = _sorted(audit.sent)
+    summary["frames"] = {
+        name: {"frames": stream.frames, "rows": stream.rows, "bytes": stream.bytes}
+        for name, stream in tally.streams.items()
+    }
+    if audit is not None:
+        summary |= _proof(audit, injected or {})
+    summary["rejected"] = _sorted(tally.count_events("reject"))
+    summary["latency_ms"] = {
+        "p50": tally.latency.percentile(0.50),
+        "p99": tally.latency.percentile(0.99),
+    }
+    return summary
+
+
+def _proof(audit: Audit, injected: Mapping[str, int]) -> Summary:
+    gaps = asdict(audit.gaps)
+    if not audit.gaps.too_late:
+        del gaps["too_late"]
+    proof: Summary = {
+        "missing": audit.missing,
+        "duplicates": audit.duplicates,
+        "gaps": gaps,
+        "cut_off": audit.cut_off,
+        "injected": _sorted(injected),
+    }
+    if any(audit.unexpected.values()):
+        proof["unexpected"] = audit.unexpected
+    if audit.losses:
+        proof["loss"] = list(audit.losses)
+    return proof
+
+
+def write_summary(path: Path, summary: Summary) -> None:
+    """Write the file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.write_text(json.dumps(summary, indent=2) + "\n")
+    beside.replace(path)
+
+
+def show_summary(console: Console, summary: Summary, places: Mapping[str, Path]) -> None:
+    """Print findings, where everything is, and what to try next."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, text in _findings(summary).items():
+        table.add_row(name, escape(text))
+    for name, path in places.items():
+        table.add_row(name, escape(str(path)))
+    console.print(table, highlight=False)
+    for loss in summary.get("loss", ()):
+        console.print(f"[bold red]LOSS[/] {escape(loss)}", highlight=False, soft_wrap=True)
+
+
+def _findings(summary: Summary) -> dict[str, str]:
+    found = {"ran": f"{summary['seconds']:.1f} s"}
+    if "sent" in summary:
+        total = sum(summary["sent"].values())
+        found["sent"] = f"{total:,} messages: {_listed(summary['sent'])}"
+    for name, stream in summary["frames"].items():
+        kilobytes = stream["bytes"] / 1e3
+        found[name] = f"{stream['rows']:,} rows in {stream['frames']:,} frames, {kilobytes:,.0f} KB"
+    if "missing" in summary:
+        found["missing"] = _verdict(summary["missing"])
+        found["duplicates"] = _verdict(summary["duplicates"])
+        found["gaps"] = _gaps(summary["gaps"])
+        found["injected"] = _listed(summary["injected"]) or "no faults"
+        found["cut off"] = f"{summary['cut_off']} messages, unread when their connection broke"
+    found["rejected"] = _listed(summary["rejected"]) or "nothing"
+    p50, p99 = summary["latency_ms"]["p50"], summary["latency_ms"]["p99"]
+    if p50 is not None:
+        found["latency"] = f"received to on the bus: p50 {p50:.1f} ms, p99 {p99:.1f} ms"
+    return found
+
+
+def _verdict(counts: Mapping[str, int]) -> str:
+    bad = {name: count for name, count in counts.items() if count}
+    return _listed(bad) or f"0 in {', '.join(counts)}"
+
+
+def _gaps(gaps: Mapping[str, int]) -> str:
+    if not gaps["injected"]:
+        return "no trade was kept from the gateway"
+    late = gaps.get("too_late", 0)
+    tail = f", {late} newer than the last it heard of" if late else ""
+    return (
+        f"{gaps['injected']} trades never came, {gaps['detected']} of them named by gap events"
+        f"{tail}; {gaps['open']} still open"
+    )
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} {name}" for name, count in counts.items())
+
+
+def _sorted(counts: Mapping[str, int]) -> dict[str, int]:
+    return {name: counts[name] for name in sorted(counts) if counts[name]}
