@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -120,13 +121,123 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-Commands = "argparse._SubParsersAction[argparse.ArgumentParser]"
-
-
-def _add(commands: Commands, name: str, command: Command, text: str) -> argparse.ArgumentParser:
-    parser = commands.add_parser(
-        name, help=text, description=text[:1].upper() + text[1:] + ".",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )  # fmt: skip
+def _add(commands: "_Commands", name: str, command: Command, text: str) -> argparse.ArgumentParser:
+    sentence = f"{text[:1].upper()}{text[1:]}."
+    parser = commands.add_parser(name, help=text, description=sentence)
     parser.set_defaults(command=command)
     return parser
+
+
+def _add_demo(commands: "_Commands") -> None:
+    parser = _add(commands, "demo", _demo, "the whole path on this machine, and the proof of it")
+    _add_seconds(parser, _DEMO_SECONDS)
+    _add_market(parser)
+    _add_data(parser, "a directory without an earlier run (default: data/demo-<time>)")
+    _add_truth(parser, "truth.jsonl in the data directory")
+    parser.add_argument("--summary", type=Path, metavar="FILE", help="write the summary as JSON")
+
+
+def _add_run(commands: "_Commands") -> None:
+    parser = _add(commands, "run", _run, "the same on live Coinbase, until Ctrl-C")
+    parser.add_argument(
+        "--products", type=arguments.products, metavar="A,B",
+        help="what to follow (default: QUOTEWATCH_PRODUCTS, or BTC-USD,ETH-USD)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--dialect", choices=("exchange", "advanced"),
+        help="which feed (default: QUOTEWATCH_FEED_DIALECT, or exchange)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--feed-url", type=arguments.feed_url, metavar="URL",
+        help="another address of it, like that of `simulate` or `replay`",
+    )  # fmt: skip
+    _add_data(parser, "where it keeps its bus and goes on later (default: data)")
+
+
+def _add_simulate(commands: "_Commands") -> None:
+    parser = _add(commands, "simulate", _simulate, "the simulated exchange alone, on a WebSocket")
+    _add_port(parser)
+    _add_market(parser)
+    _add_truth(parser, "nowhere")
+    _add_seconds(parser, None)
+
+
+def _add_replay(commands: "_Commands") -> None:
+    parser = _add(commands, "replay", _replay, "a recorded capture over a WebSocket")
+    parser.add_argument(
+        "capture", type=arguments.existing_file, metavar="CAPTURE",
+        help="JSON lines {received_at, message}, gzipped or not; a truth file will do",
+    )  # fmt: skip
+    _add_port(parser)
+    parser.add_argument(
+        "--speed", type=arguments.speed, default=1.0, metavar="X",
+        help="1 as recorded, 2 twice as fast, 0 as fast as the reader reads (default: 1)",
+    )  # fmt: skip
+
+
+def _add_frames(commands: "_Commands") -> None:
+    text = "rows of the frames waiting on the bus, without consuming them"
+    parser = _add(commands, "frames", _frames, text)
+    parser.add_argument("stream", metavar="STREAM", help=f"one of {', '.join(STREAMS)}")
+    parser.add_argument("--json", action="store_true", help="every row, one JSON object a line")
+    parser.add_argument(
+        "--subscription", metavar="S", help="whose frames (default: STREAM.write)"
+    )  # fmt: skip
+    _add_data(parser, "the directory of a run (default: what the environment says)")
+
+
+def _add_market(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--products", type=arguments.products, default=DEFAULT_PRODUCTS, metavar="A,B",
+        help=f"what is traded (default: {','.join(DEFAULT_PRODUCTS)})",
+    )  # fmt: skip
+    parser.add_argument(
+        "--dialect", choices=("exchange", "advanced"), default="exchange",
+        help="which feed to speak (default: exchange)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--rate", type=arguments.positive, default=_RATE, metavar="MSGS_PER_S",
+        help="messages a second of all products together (default: %(default)g)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--seed", type=int, default=1, metavar="N",
+        help="the same seed is the same market (default: 1)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--faults", type=arguments.faults, default=(), metavar="LIST",
+        help=f"what goes wrong on purpose: all, or some of {','.join(FAULTS)} (default: nothing)",
+    )  # fmt: skip
+
+
+def _add_seconds(parser: argparse.ArgumentParser, default: float | None) -> None:
+    text = "until Ctrl-C" if default is None else f"{default:g}"
+    parser.add_argument(
+        "--seconds", type=arguments.positive, default=default, metavar="N",
+        help=f"how long the market runs (default: {text})",
+    )  # fmt: skip
+
+
+def _add_truth(parser: argparse.ArgumentParser, default: str) -> None:
+    parser.add_argument(
+        "--truth", type=Path, metavar="FILE",
+        help=f"write down what was sent and what was withheld (default: {default})",
+    )  # fmt: skip
+
+
+def _add_data(parser: argparse.ArgumentParser, text: str) -> None:
+    parser.add_argument("--data", type=Path, metavar="DIR", help=text)
+
+
+def _add_port(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--port", type=arguments.port, default=0, metavar="P",
+        help="where to listen on 127.0.0.1 (default: 0, a free one)",
+    )  # fmt: skip
+
+
+if TYPE_CHECKING:
+    _Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - has no name
+
+
+if __name__ == "__main__":
+    sys.exit(main())

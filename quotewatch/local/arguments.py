@@ -55,7 +55,7 @@ def speed(text: str) -> float:
     value = _number(text)
     if value < 0:
         raise argparse.ArgumentTypeError(
-            f"{text}: expected 1 for the recorded speed, 2 for twice that, 0 for as fast as it is read"
+            f"{text}: expected 1 for the recorded speed, 2 for twice that, 0 for no waiting"
         )
     return value
 

@@ -151,7 +151,9 @@ class _Comparison:
 
     def _cut_off(self) -> None:
         """Find the lines at the end of a broken connection after which nothing came."""
-        lines: dict[int, list[int]] = {conn: list(sent.absent) for conn, sent in self._conns.items()}
+        lines: dict[int, list[int]] = {
+            conn: list(sent.absent) for conn, sent in self._conns.items()
+        }
         for trade, sendings in self._sendings.items():
             if trade not in self._evidence.trades:
                 for conn, number in sendings:

@@ -88,6 +88,7 @@ class ExchangeServer:
     ) -> None:
         """Send what waits, close all connections with 1001, and finish the truth."""
         self.flush()
+        self._rest.set_down(False)  # nobody is left hanging
         await self._stack.aclose()
         self.report.connections = self.exchange.connections
 

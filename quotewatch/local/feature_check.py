@@ -7,9 +7,8 @@ import heapq
 import struct
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from decimal import Decimal
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -85,13 +84,11 @@ def _stored(source: Source, epoch: str) -> Iterator[bytes]:
 
 
 def _stored_in(frame: Frame) -> Iterator[bytes]:
-    times = frame.rows.column("exchange_time").cast(pa.int64()).to_pylist()
+    times: list[Any] = frame.rows.column("exchange_time").cast(pa.int64()).to_pylist()
     for row, exchange_us in zip(frame.rows.to_pylist(), times, strict=True):
-        bid: Decimal = row["best_bid"]
-        ask: Decimal = row["best_ask"]
         yield _key(
             row["symbol"], row["book"], exchange_us, row["arrival"],
-            plain_text(bid), plain_text(ask),
+            plain_text(row["best_bid"]), plain_text(row["best_ask"]),
             [row[name] for name in _DOUBLES], [row[name] for name in _SINGLES],
         )  # fmt: skip
 

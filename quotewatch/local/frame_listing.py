@@ -59,8 +59,7 @@ def list_frames(listing: Listing, out: TextIO, *, as_json: bool) -> int:
     try:
         messages = _waiting(bus, listing)
         if as_json:
-            for row in rows_of(messages):
-                out.write(json.dumps(row, ensure_ascii=False) + "\n")
+            out.writelines(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows_of(messages))
         else:
             _show(messages, listing, Console(file=out, width=None if out.isatty() else _PIPE_WIDTH))
         out.flush()

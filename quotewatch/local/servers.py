@@ -4,7 +4,6 @@ Standard output carries JSON lines for whoever started us; progress goes to stan
 """
 
 import asyncio
-import dataclasses
 import json
 import signal
 import sys
@@ -31,7 +30,7 @@ def simulate(config: ExchangeConfig) -> int:
     async def serve(stop: asyncio.Event) -> None:
         async with _Shown(f"{config.dialect} feed", config.seconds):
             report = await serve_exchange(config, ready, stop)
-        _say(dataclasses.asdict(report))
+        _say(vars(report))
 
     asyncio.run(_until_stopped(serve))
     return 0
@@ -46,7 +45,7 @@ def replay(capture: Path, port: int, speed: float) -> int:
     async def serve(stop: asyncio.Event) -> None:
         async with _Shown(capture.name, None):
             report = await serve_replay(capture, port, speed, ready, stop)
-        _say(dataclasses.asdict(report))
+        _say(vars(report))
 
     asyncio.run(_until_stopped(serve))
     return 0
@@ -72,7 +71,9 @@ class _Shown:
         self._seconds = seconds
         self._console = Console(stderr=True)
         columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-        self._progress = Progress(*columns, console=self._console, auto_refresh=False, transient=True)
+        self._progress = Progress(
+            *columns, console=self._console, auto_refresh=False, transient=True
+        )
         self._task = self._progress.add_task(f"{title} · Ctrl-C stops", total=seconds)
         self._turning: asyncio.Task[None] | None = None
 

@@ -44,7 +44,7 @@ class RowReader:
     def book_rows(self, frame: Frame) -> Iterator[BookRow]:
         """Yield the rows of a raw_orderbook frame."""
         rows = frame.rows
-        lists = rows.column("changes")
+        lists: Any = rows.column("changes")
         flat = lists.flatten()
         sides = flat.field("side").to_pylist()
         prices, sizes = self._texts(flat.field("price")), self._texts(flat.field("size"))
@@ -79,10 +79,11 @@ class RowReader:
 
     def _texts(self, decimals: "pa.Array[Any]") -> list[str]:
         plain = self._plain
-        return [plain[value] for value in decimals.to_pylist()]
+        values: list[Any] = decimals.to_pylist()
+        return [plain[value] for value in values]
 
 
-def _ends(lists: "pa.Array[Any]") -> list[int]:
+def _ends(lists: Any) -> list[int]:  # noqa: ANN401 - the stubs do not know its type
     ends, end = [], 0
     for length in lists.value_lengths().to_pylist():
         end += length

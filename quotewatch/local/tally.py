@@ -55,8 +55,10 @@ class Latencies:
 
     def add(self, tenths: "pa.Array[Any]") -> None:
         """Add whole tenths of milliseconds."""
-        for entry in pc.value_counts(tenths).to_pylist():
-            self._tenths[min(entry["values"], _TENTHS_OF_A_DAY)] += entry["counts"]
+        counted = pc.value_counts(tenths)
+        values, counts = (_list(counted.field(place)) for place in (0, 1))
+        for value, count in zip(values, counts, strict=True):
+            self._tenths[min(value, _TENTHS_OF_A_DAY)] += count
 
     def percentile(self, share: float) -> float | None:
         """Return the milliseconds that this share of all lies at or below."""
@@ -183,7 +185,7 @@ class Tally:
 
     def _add_trades(self, frame: Frame) -> None:
         rows = frame.rows
-        live: Counter[str] = Counter(rows.filter(rows.column("live")).column("symbol").to_pylist())
+        live: Counter[str] = Counter(_list(rows.filter(rows.column("live")).column("symbol")))
         self.trade_marks.append((frame.last_received_ns, live))
         for symbol, at in _last_places(rows).items():
             product = self._product(symbol)
@@ -217,7 +219,12 @@ class Tally:
 
 def _last_places(rows: pa.RecordBatch) -> dict[str, int]:
     """Return where each product's last row is."""
-    return {symbol: at for at, symbol in enumerate(rows.column("symbol").to_pylist())}
+    return {symbol: at for at, symbol in enumerate(_list(rows.column("symbol")))}
+
+
+def _list(column: "pa.Array[Any]") -> list[Any]:
+    values: list[Any] = column.to_pylist()
+    return values
 
 
 def _describe(row: Mapping[str, Any]) -> str:

@@ -40,7 +40,7 @@ class Tap:
         ends = self._monotonic() + seconds
         more = True
         while more:
-            more = any([self._read(stream) for stream in STREAMS])  # a list: each has its turn
+            more = sum(map(self._read, STREAMS)) > 0
             if self._monotonic() >= ends:
                 return more
         return False

@@ -124,7 +124,9 @@ class TruthReader:
 
     def _event(self, event: advanced.L2Event) -> bytes:
         names = {"bid": "bid", "offer": "ask"}
-        changes = [(names[each.side], each.price_level, each.new_quantity) for each in event.updates]
+        changes = [
+            (names[each.side], each.price_level, each.new_quantity) for each in event.updates
+        ]
         if event.type == "snapshot":
             # A snapshot's rows stand bids first, in whatever order they were sent.
             changes.sort(key=lambda change: change[0] == "ask")

@@ -9,7 +9,7 @@ from collections import deque
 from math import fsum, sqrt
 from typing import NamedTuple
 
-from quotewatch.coinbase.values import number_text
+from quotewatch.coinbase.values import Number, number_text
 from quotewatch.market.book import TOP, Book
 
 WINDOW_US = 1_000_000  # trade_imbalance and order_flow_imbalance look back one second
@@ -17,6 +17,9 @@ MID_CHANGES = 50  # volatility looks back this many changes of the mid
 # Entries a window holds beyond which the oldest leave early: 50 times the busiest second recorded.
 WINDOW_CAPACITY = 10_000
 _SLACK_US = 2_000_000  # exchange time steps back: entries stay this much longer than the window
+
+_NEVER_US = 1 << 62
+_REMEMBERED = 50_000  # prices whose text is kept
 
 _UNITS = 1e8  # sizes in windows are integers of 1e-8
 _BPS = 1e4
@@ -44,6 +47,25 @@ class Top(NamedTuple):
     ask_size: float
 
 
+def depth_of(book: Book) -> float:
+    """Add up the best ten levels of both sides."""
+    # fsum is exact, so neither the order of levels nor the Python version shows.
+    return fsum(book.bids.sizes[-TOP:] + book.asks.sizes[-TOP:])
+
+
+class _Texts(dict[Number, str]):
+    """number_text, remembered: best prices come again and again, spelling one takes six look-ups."""
+
+    def __missing__(self, value: Number) -> str:
+        if len(self) >= _REMEMBERED:
+            self.clear()
+        text = self[value] = number_text(value)
+        return text
+
+
+_texts = _Texts()
+
+
 def top_of(book: Book) -> Top:
     """Read the top of a valid book."""
     bids, asks = book.bids, book.asks
@@ -54,13 +76,12 @@ def top_of(book: Book) -> Top:
     both = bid_size + ask_size
     microprice = (bid * ask_size + ask * bid_size) / both
     return Top(
-        number_text(bid_key),
-        number_text(ask_key),
+        _texts[bid_key],
+        _texts[ask_key],
         mid,
         (ask - bid) / mid * _BPS,
         (bid_size - ask_size) / both,
-        # fsum is exact, so neither the order of levels nor the Python version shows.
-        fsum(bids.sizes[-TOP:] + asks.sizes[-TOP:]),
+        depth_of(book),
         (microprice - mid) / mid * _BPS,
         bid,
         bid_size,
@@ -69,17 +90,28 @@ def top_of(book: Book) -> Top:
     )
 
 
+def same_best(book: Book, top: Top) -> bool:
+    """Say whether the best level of each side is still the one that the top was read from."""
+    bids, asks = book.bids, book.asks
+    return (
+        bids.sizes[-1] == top.bid_size
+        and asks.sizes[-1] == top.ask_size
+        and bids.keys[-1] == top.bid
+        and -asks.keys[-1] == top.ask
+    )
+
+
 class Window:
     """Signed integers by time; their sums over (t - 1 s, t], exact even when t steps back."""
 
-    __slots__ = ("_gross", "_live", "_net", "_newest", "_past")
+    __slots__ = ("_gross", "_live", "_net", "_past", "newest_us")
 
     def __init__(self) -> None:
         self._live: deque[tuple[int, int]] = deque()  # by time; what the running sums hold
         self._past: deque[tuple[int, int]] = deque()  # left the window, kept for the slack
         self._net = 0
         self._gross = 0
-        self._newest = 0  # the latest t asked for
+        self.newest_us = 0  # the latest t asked for
 
     def __len__(self) -> int:
         return len(self._live)
@@ -102,8 +134,8 @@ class Window:
         """Return the sum and the sum of magnitudes over the window that ends at `time_us`."""
         start = time_us - WINDOW_US
         live = self._live
-        if time_us >= self._newest:
-            self._newest = time_us
+        if time_us >= self.newest_us:
+            self.newest_us = time_us
             while live and live[0][0] <= start:
                 self._retire()
             if not live or live[-1][0] <= time_us:
@@ -116,10 +148,17 @@ class Window:
         ]
         return sum(amounts), sum(map(abs, amounts))
 
+    def same_until(self, time_us: int) -> int:
+        """Return the t before which sums stay those of `time_us`, unless something is added."""
+        live = self._live
+        if not live:
+            return _NEVER_US
+        return live[0][0] + WINDOW_US if live[-1][0] <= time_us else 0
+
     def _retire(self) -> None:
         past = self._past
         past.append(self._leave())
-        horizon = self._newest - WINDOW_US - _SLACK_US
+        horizon = self.newest_us - WINDOW_US - _SLACK_US
         while past and (past[0][0] <= horizon or len(past) > WINDOW_CAPACITY):
             past.popleft()
 
@@ -131,34 +170,48 @@ class Window:
 
 
 class Volatility:
-    """Population standard deviation of the last up to 50 mid changes in bps."""
+    """Population standard deviation of the last up to 50 mid changes in bps.
 
-    __slots__ = ("_changes", "_squares", "_sum", "_value")
+    Most changes are zero. Only the others are kept, with their number.
+    """
+
+    __slots__ = ("_changes", "_squares", "_sum", "_value", "count")
 
     def __init__(self) -> None:
-        self._changes: deque[int] = deque(maxlen=MID_CHANGES)
+        self._changes: deque[tuple[int, int]] = deque()
         self._sum = 0
         self._squares = 0
         self._value: float | None = None
+        self.count = 0  # mids taken
 
     def add(self, previous_mid: float, mid: float) -> float | None:
         """Take the next mid; return the volatility, None below two changes."""
+        number = self.count = self.count + 1
         changes = self._changes
-        change = 0
+        moved = number <= MID_CHANGES
+        if changes and changes[0][0] <= number - MID_CHANGES:
+            leaving = changes.popleft()[1]
+            self._sum -= leaving
+            self._squares -= leaving * leaving
+            moved = True
         if mid != previous_mid:
             change = round((mid - previous_mid) / previous_mid * _BPS * _MICRO_BPS)
-        count = len(changes)
-        leaving = changes[0] if count == MID_CHANGES else 0
-        changes.append(change)
-        if count == MID_CHANGES and leaving == change:
-            return self._value  # the same fifty values again, in another order
-        self._sum += change - leaving
-        self._squares += change * change - leaving * leaving
-        count = len(changes)
-        if count > 1:
+            changes.append((number, change))
+            self._sum += change
+            self._squares += change * change
+            moved = True
+        if moved and number > 1:
+            count = min(number, MID_CHANGES)
             scatter = count * self._squares - self._sum * self._sum
             self._value = sqrt(float(scatter)) / count / _MICRO_BPS
         return self._value
+
+    @property
+    def same_until(self) -> int:
+        """Return the count up to which unchanged mids leave the volatility as it is."""
+        if self.count < MID_CHANGES:
+            return 0
+        return self._changes[0][0] + MID_CHANGES if self._changes else _NEVER_US
 
 
 def order_flow(before: Top, now: Top) -> int:
@@ -186,13 +239,22 @@ class Windowed(NamedTuple):
 class FeatureWindows:
     """What one life of a book remembers. Starts empty at its snapshot."""
 
-    __slots__ = ("_flow", "_top", "_trades", "_volatility")
+    __slots__ = (
+        "_flow", "_newest_us", "_said", "_same_until", "_same_until_us", "_top", "_trades",
+        "_volatility",
+    )  # fmt: skip
 
     def __init__(self, top: Top) -> None:
         self._top = top
         self._trades = Window()
         self._flow = Window()
         self._volatility = Volatility()
+        # What was said last holds while the top is the same, up to this time and this count of
+        # mids: nothing comes, nothing leaves.
+        self._said = Windowed(None, None, 0.0)
+        self._newest_us = 0
+        self._same_until_us = 0
+        self._same_until = 0
 
     @property
     def trades(self) -> int:
@@ -203,18 +265,33 @@ class FeatureWindows:
         """Take a trade as it happens; older ones (last_match, snapshots, REST) stay outside."""
         units = size_units(size)
         self._trades.add(time_us, units if taker_buys else -units)
+        self._same_until_us = 0
 
     def update(self, time_us: int, top: Top) -> Windowed:
         """Take the top after a book update; return what the windows say at that moment."""
-        before, self._top = self._top, top
+        before = self._top
+        volatility = self._volatility
+        if top is before and self._newest_us <= time_us < self._same_until_us:
+            count = volatility.count + 1
+            if count < self._same_until:
+                volatility.count = count
+                self._newest_us = time_us
+                return self._said
+        self._top = top
+        trades, flows = self._trades, self._flow
+        trades.newest_us = flows.newest_us = self._newest_us
         if top is not before:
             flow = order_flow(before, top)
             if flow:
-                self._flow.add(time_us, flow)
-        net, gross = self._trades.sums(time_us)
-        flow_net, _ = self._flow.sums(time_us)
-        return Windowed(
-            self._volatility.add(before.mid, top.mid),
+                flows.add(time_us, flow)
+        net, gross = trades.sums(time_us)
+        flow_net, _ = flows.sums(time_us)
+        self._newest_us = flows.newest_us
+        self._said = said = Windowed(
+            volatility.add(before.mid, top.mid),
             float(net) / float(gross) if gross else None,
             float(flow_net) / _UNITS,
         )
+        self._same_until_us = min(trades.same_until(time_us), flows.same_until(time_us))
+        self._same_until = volatility.same_until
+        return said
