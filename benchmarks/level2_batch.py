@@ -15,6 +15,7 @@ _SECOND = "2026-01-05T12:00:"
 _DISTANCE = 8.0  # ticks from the best price, on average
 _MOST_CHANGES = 10  # of a batch: 4.9 on average once doubles are left out
 _FEWEST_LEVELS = 50
+_USUAL_SIZES = 20
 
 Change = list[str]
 
@@ -27,6 +28,9 @@ class _Side:
         self.best = best
         self._sign = sign
         self._draw = draw
+        # Those who quote come back with the sizes they had: in captures, seven texts in ten were
+        # seen before.
+        self._usual = [self._new_size() for _ in range(_USUAL_SIZES)]
         self.sizes = {best - sign * away: self._size() for away in range(_LEVELS)}
 
     def change(self, other_best: int, taken: set[int]) -> Change | None:
@@ -52,9 +56,10 @@ class _Side:
         return [self.word, _price(tick), "0.00000000"]
 
     def _size(self) -> str:
-        # Some orders are for a round size, so some texts come again and again.
-        digits = 2 if self._draw.random() < 0.3 else 8
-        return f"{10 ** self._draw.uniform(-1.5, 3):.{digits}f}"
+        return self._draw.choice(self._usual) if self._draw.random() < 0.6 else self._new_size()
+
+    def _new_size(self) -> str:
+        return f"{10 ** self._draw.uniform(-1.5, 3):.8f}"
 
     def levels(self) -> list[Change]:
         """Return every level as (price, size)."""

@@ -79,17 +79,19 @@ async def _serve(settings: Settings) -> int:
     return 0 if safe else _UNSAFE
 
 
-def _creator(bus: Bus, settings: Settings) -> Callable[[], None]:
+def _creator(bus: Bus, settings: Settings) -> Callable[[], bool]:
     """Return what creates missing topics: on this machine we do, in the cloud Terraform does."""
     wanted = topology(settings.ack_deadline_s)
 
-    def create() -> None:
-        if settings.bus == "pubsub" and "PUBSUB_EMULATOR_HOST" not in os.environ:
-            return
+    def create() -> bool:
+        if settings.bus == "pubsub" and not os.environ.get("PUBSUB_EMULATOR_HOST"):
+            return False
         try:
             bus.create(wanted.topics, wanted.subscriptions)
         except BusUnavailableError as error:
             _log.warning("bus_unavailable", error=str(error))
+            return False
+        return True
 
     return create
 

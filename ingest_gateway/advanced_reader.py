@@ -9,7 +9,7 @@ import msgspec
 from ingest_gateway.journal import Journal
 from ingest_gateway.lane import Lane
 from ingest_gateway.reader import Levels, Reader
-from ingest_gateway.tape import Tape
+from ingest_gateway.tape import Column, Tape
 from quotewatch.coinbase import advanced
 from quotewatch.coinbase.values import time_us
 from quotewatch.errors import WireError
@@ -81,42 +81,28 @@ class AdvancedReader(Reader):
         updates = event.updates
         us = _newest(updates)
         keys, sizes = self._keys, self._sizes
-        flat: list[str] = []
         moved = False
+        kept: Column = []
         book = lane.book
+        # A level that cannot be read raises here, before the row is kept; the half-applied book
+        # is then given up.
         if book is None:
             for level in updates:
-                keys[level.price_level], sizes[level.new_quantity]
-                flat += (level.side, level.price_level, level.new_quantity)
+                key = keys[level.price_level]
+                kept += (key if level.side == "bid" else -key, sizes[level.new_quantity])
         else:
             put_bid, put_ask = book.bids.put, book.asks.put
             for level in updates:
-                price, size = level.price_level, level.new_quantity
-                side = level.side
-                flat += (side, price, size)
-                if side == "bid":
-                    if put_bid(keys[price], sizes[size]):
+                key, value = keys[level.price_level], sizes[level.new_quantity]
+                if level.side == "bid":
+                    if put_bid(key, value):
                         moved = True
-                elif put_ask(-keys[price], sizes[size]):
-                    moved = True
-        tape = self._tape
-        tape.changes += flat
-        tape.orderbook.extend(
-            (
-                lane.code,
-                lane.number,
-                0,
-                len(tape.changes),
-                us,
-                received_us,
-                self.conn,
-                self._numbers.last,
-                tape.arrival,
-            )
-        )
-        if lane.newest_us is None or us > lane.newest_us:
-            lane.newest_us = us
-        self._settle(lane, us, received_us, moved=moved)
+                else:
+                    key = -key
+                    if put_ask(key, value):
+                        moved = True
+                kept += (key, value)
+        self._keep_update(lane, kept, us, received_us, self._numbers.last, moved=moved)
 
     def _full_book(self, lane: Lane, event: advanced.L2Event, received_us: int) -> None:
         bids: Levels = []

@@ -5,7 +5,7 @@ listened. The next start says so in `events`.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 
 from ingest_gateway.backoff import Backoff
@@ -28,7 +28,9 @@ from quotewatch.streams import STREAMS
 HIGH_WATER_SECONDS = 10.0
 _EVENTS_KEPT = 200_000  # rows of the journal that wait in memory while nothing takes frames
 _STAGGER_SECONDS = 0.2  # between first connects: the feeds take 8 connections a second
-_DRAIN_SECONDS = 6.0  # the platform kills 10 s after SIGTERM
+# The platform kills 10 s after SIGTERM; we are gone after 8.
+_LEAVE_SECONDS = 1.5
+_DRAIN_SECONDS = 5.0
 
 _log = get_logger("gateway")
 
@@ -71,16 +73,22 @@ class Gateway:
         parts.outbox.start()
         self._note_start()
         tasks = [
-            asyncio.create_task(self._connect_later(place, connection, stop))
-            for place, connection in enumerate(self.connections)
+            asyncio.create_task(work)
+            for work in (self._tick(stop), *self._connect_all(stop), _told(stop))
         ]
-        clockwork = asyncio.create_task(self._tick(stop))
         try:
-            await asyncio.gather(*tasks, clockwork)
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            stop.set()  # one that failed takes the others along
+            # A connection that is still being opened may take longer than we are given.
+            await asyncio.wait(tasks, timeout=_LEAVE_SECONDS)
         finally:
-            for task in (*tasks, clockwork):
+            for task in tasks:
                 task.cancel()
+            outcomes = await asyncio.gather(*tasks, return_exceptions=True)
             safe = await self._finish()
+        for outcome in outcomes:
+            if isinstance(outcome, Exception):
+                raise outcome  # an error of ours ends the process, once everything is safe
         return safe
 
     # Set-up
@@ -113,6 +121,12 @@ class Gateway:
     def _next_conn(self) -> int:
         self._conn += 1
         return self._conn
+
+    def _connect_all(self, stop: asyncio.Event) -> list[Coroutine[None, None, None]]:
+        return [
+            self._connect_later(place, connection, stop)
+            for place, connection in enumerate(self.connections)
+        ]
 
     async def _connect_later(self, place: int, connection: Connection, stop: asyncio.Event) -> None:
         await asyncio.sleep(place * _STAGGER_SECONDS)
@@ -230,6 +244,10 @@ class Gateway:
 
     def _now_us(self) -> int:
         return self.parts.clock.now_ns() // 1_000
+
+
+async def _told(stop: asyncio.Event) -> None:
+    await stop.wait()
 
 
 def _acknowledge(spool: Spool, epochs: Sequence[str]) -> None:

@@ -9,7 +9,7 @@ class Lane:
     """What is known of one product now. `number` counts the lives of its book."""
 
     __slots__ = (
-        "book", "code", "heard_us", "ids", "newest_us", "number", "sequence", "symbol", "top",
+        "book", "code", "depth", "heard_us", "ids", "newest_us", "number", "sequence", "symbol", "top",
         "waiting", "windows",
     )  # fmt: skip
 
@@ -18,7 +18,8 @@ class Lane:
         self.code = code  # its place among the tape's symbols
         self.number = 0
         self.book: Book | None = None  # None until the next snapshot
-        self.top: Top
+        self.top: Top  # as the best levels left it; the depth beside it is newer
+        self.depth: float
         self.windows: FeatureWindows
         self.ids = TradeIds()
         self.newest_us: int | None = None  # newest exchange time seen
@@ -30,6 +31,7 @@ class Lane:
         """Start the next life of the book from a snapshot that is neither crossed nor one-sided."""
         self.book = book
         self.top = top_of(book)
+        self.depth = self.top.depth
         self.windows = FeatureWindows(self.top)
         self.waiting = 0
 

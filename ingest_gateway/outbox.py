@@ -5,7 +5,6 @@ either, and a slow topic holds up no other. What is accepted is bounded in bytes
 `offer` refuses and the gateway writes the loss down.
 """
 
-import contextlib
 import queue
 import threading
 from collections import deque
@@ -13,11 +12,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ingest_gateway.backoff import Backoff
+from ingest_gateway.repairs import Repairs
 from ingest_gateway.spool import Spool, SpooledFrame
 from ingest_gateway.tape import Page
 from quotewatch.bus.port import Bus
 from quotewatch.clock import Clock
-from quotewatch.errors import BusError, QuoteWatchError, SpoolError, is_retryable
+from quotewatch.errors import BusError, BusUnavailableError, SpoolError, is_retryable
 from quotewatch.frames import Frame, FrameEncoder, FrameId
 from quotewatch.logs import get_logger
 from quotewatch.message import Message
@@ -28,6 +28,8 @@ PUBLISH_SECONDS = 5.0  # a publish that takes longer has failed and is tried aga
 _AT_ONCE = 50  # frames a publish call
 _AT_ONCE_BYTES = 8_000_000
 _SPOOL_AFTER_SECONDS = 2.0  # where the disk is memory, frames go to the bucket after this
+_SHARE_TO_PUBLISH = 0.6  # of the time to drain; the rest is for the spool
+_CLOSE_SECONDS = 0.5  # a thread within a publish call is left behind: its frames are in the spool
 _REFUSED_SECONDS = 5.0  # a bus that refuses needs its operator, not haste
 
 _log = get_logger("outbox")
@@ -68,7 +70,7 @@ class Outbox:
         epoch: str,
         producer: str,
         memory_bytes: int,
-        repair: Callable[[], None] = lambda: None,
+        repair: Callable[[], bool] = lambda: False,
     ) -> None:
         self._bus = bus
         self._spool = spool
@@ -77,12 +79,13 @@ class Outbox:
         self._epoch = epoch
         self._producer = producer
         self._memory_bytes = memory_bytes
-        self._repair = repair  # tried when the bus refuses: an emulator that restarted forgot us
+        self._repairs = Repairs(repair)  # for a bus that refuses: an emulator that forgot us
         self._held_bytes = 0
         self._pages: queue.SimpleQueue[tuple[Page, int, float] | None] = queue.SimpleQueue()
         self._encoding = 0
         self._lanes = {stream: _Lane() for stream in STREAMS}
         self._changed = threading.Condition()
+        self._keeping = threading.Lock()
         self._stop = threading.Event()
         self._callbacks: dict[FrameId, Callable[[], None]] = {}
         self.losses: deque[Loss] = deque()  # for the gateway to write down
@@ -128,11 +131,12 @@ class Outbox:
 
     def drain(self, timeout_seconds: float) -> bool:
         """Wait until the bus has everything; put the rest into the spool. Return if all is safe."""
+        deadline = self._clock.monotonic() + timeout_seconds
         with self._changed:
-            self._changed.wait_for(self._is_empty, timeout_seconds)
+            self._changed.wait_for(self._is_empty, timeout_seconds * _SHARE_TO_PUBLISH)
             waiting = [frame for lane in self._lanes.values() for frame in lane.frames]
             encoded = not self._encoding
-        kept = [self._keep(frame) for frame in waiting]
+        kept = [self._clock.monotonic() < deadline and self._keep(frame) for frame in waiting]
         return encoded and all(kept)
 
     def close(self) -> None:
@@ -141,8 +145,9 @@ class Outbox:
             self._stop.set()
             self._changed.notify_all()
         self._pages.put(None)
+        deadline = self._clock.monotonic() + _CLOSE_SECONDS
         for thread in self._threads:
-            thread.join(timeout=PUBLISH_SECONDS)
+            thread.join(timeout=max(0.0, deadline - self._clock.monotonic()))
 
     def _is_empty(self) -> bool:
         return not self._encoding and not any(lane.frames for lane in self._lanes.values())
@@ -190,10 +195,11 @@ class Outbox:
         if frame.spooled or frame.message is None:
             return True
         identity = frame.id
+        spooled = SpooledFrame(identity.stream, identity.epoch, identity.seq, frame.message)
         try:
-            self._spool.add(
-                SpooledFrame(identity.stream, identity.epoch, identity.seq, frame.message)
-            )
+            with self._keeping:  # draining and publishing may both want to keep a frame
+                if not frame.spooled:
+                    self._spool.add(spooled)
         except SpoolError as error:
             self._recorder.inc("gateway_spool_failures_total")
             _log.error("spool_failed", stream=identity.stream, seq=identity.seq, error=str(error))
@@ -207,10 +213,11 @@ class Outbox:
         lane = self._lanes[stream]
         while frames := self._next_frames(lane):
             loaded = [(frame, message) for frame in frames if (message := self._load(lane, frame))]
+            began = self._clock.monotonic()
             try:
                 self._publish(stream, [message for _, message in loaded])
             except Exception as error:  # noqa: BLE001  # the task's outer edge: tried again
-                self._fail(stream, lane, error)
+                self._fail(stream, lane, error, began)
             else:
                 self._settle(stream, lane, [frame for frame, _ in loaded])
 
@@ -249,8 +256,15 @@ class Outbox:
         return None
 
     def _publish(self, stream: str, messages: list[Message]) -> None:
-        if messages:
-            self._bus.publish(stream, messages, timeout_seconds=PUBLISH_SECONDS)
+        if not messages:
+            return
+        try:
+            with self._repairs.publishing() as repaired:
+                self._bus.publish(stream, messages, timeout_seconds=PUBLISH_SECONDS)
+        except BusError as error:
+            if is_retryable(error) or not self._repairs.mend(repaired):
+                raise
+            raise BusUnavailableError(f"{error}; repaired, to be tried again") from error
 
     def _settle(self, stream: str, lane: "_Lane", frames: list[Outgoing]) -> None:
         if lane.failing_since is not None:
@@ -282,12 +296,12 @@ class Outbox:
             # It is published again after a restart, with its old identity: a duplicate, no loss.
             _log.warning("spool_failed", stream=frame.id.stream, seq=frame.id.seq, error=str(error))
 
-    def _fail(self, stream: str, lane: "_Lane", error: Exception) -> None:
+    def _fail(self, stream: str, lane: "_Lane", error: Exception, began: float) -> None:
         """Note the failure, make the frames safe, and wait before the next try."""
         now = self._clock.monotonic()
         self._recorder.inc("gateway_publish_failures_total")
         if lane.failing_since is None:
-            lane.failing_since = now
+            lane.failing_since = began  # a bus that is gone shows only when the call gives up
             _log.error("publish_failed", stream=stream, error=str(error) or repr(error))
         if self._spool.eager or now - lane.failing_since >= _SPOOL_AFTER_SECONDS:
             with self._changed:
@@ -295,11 +309,7 @@ class Outbox:
             for frame in waiting:
                 self._keep(frame)
             self._shed(waiting)
-        delay = lane.backoff.next_delay()
-        if not is_retryable(error):
-            delay = _REFUSED_SECONDS
-            with contextlib.suppress(BusError):
-                self._repair()
+        delay = lane.backoff.next_delay() if is_retryable(error) else _REFUSED_SECONDS
         with self._changed:
             self._changed.wait_for(self._stop.is_set, delay)
 
@@ -329,8 +339,8 @@ class Outbox:
                     _log.info(
                         "leftover_published", stream=frame.stream, epoch=frame.epoch, seq=frame.seq
                     )
-            except QuoteWatchError as error:
-                _log.warning("leftovers_wait", error=str(error))
+            except Exception as error:  # noqa: BLE001  # the task's outer edge: tried again
+                _log.warning("leftovers_wait", error=str(error) or repr(error))
             else:
                 return
             with self._changed:

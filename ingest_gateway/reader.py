@@ -7,17 +7,18 @@ can be read is kept, also while its book is lost: a reader of the rows sees what
 
 import re
 from collections.abc import Iterable, Mapping
+from itertools import chain
 
 import msgspec
 
 from ingest_gateway.journal import Journal
 from ingest_gateway.lane import Lane
-from ingest_gateway.tape import Tape
-from quotewatch.coinbase.values import Number, PriceKeys, SizeValues
+from ingest_gateway.tape import Column, Tape
+from quotewatch.coinbase.values import Number
 from quotewatch.errors import WireError
 from quotewatch.market.book import Book
 from quotewatch.market.continuity import Arrival, Gap
-from quotewatch.market.features import top_of
+from quotewatch.market.features import depth_of, same_best, top_of
 
 _PRODUCT = re.compile(rb'"product_id"\s*:\s*"([^"]{1,40})"')
 _SAMPLE = 300  # bytes of a rejected message that its log line shows
@@ -38,8 +39,8 @@ class Reader:
         self._tape = tape
         self._lanes = lanes
         self._journal = journal
-        self._keys = PriceKeys()
-        self._sizes = SizeValues()
+        self._keys = tape.keys
+        self._sizes = tape.sizes
         self._strangers: set[str] = set()
 
     def read(self, raw: bytes, received_us: int) -> None:
@@ -68,15 +69,15 @@ class Reader:
         self, lane: Lane, bids: Levels, asks: Levels, us: int | None, received_us: int
     ) -> None:
         """Keep a snapshot and begin the next life of the book with it."""
-        book = Book(self._levels(bids), self._levels(asks))
+        near, far = self._levels(bids), self._levels(asks)
+        book = Book(near, far)
         if lane.book is not None:
             lane.end()
         lane.number += 1
         changes = self._tape.changes
-        for side, levels in (("bid", bids), ("offer", asks)):
-            for level in levels:
-                changes.append(side)
-                changes.extend(level)
+        changes.extend(chain.from_iterable(near))
+        for price, size in far:
+            changes += (-price, size)
         self._keep_book_row(lane, 1, us, received_us)
         if us is not None:
             self._note_time(lane, us)
@@ -122,27 +123,48 @@ class Reader:
     def _sequence(self) -> int | None:
         return None
 
-    def _settle(self, lane: Lane, us: int, received_us: int, *, moved: bool) -> None:
-        """Write the features row of an update; a crossed or one-sided book ends here."""
+    def _keep_update(
+        self, lane: Lane, changes: Column, us: int, received_us: int, sequence: int | None,
+        *, moved: bool,
+    ) -> None:  # fmt: skip
+        """Write the row of an update, and its features row while the book is valid."""
+        tape = self._tape
+        arrival, conn, code, number = tape.arrival, self.conn, lane.code, lane.number
+        kept = tape.changes
+        kept += changes
+        tape.orderbook += (
+            code, number, 0, len(kept), us, received_us, conn, sequence, arrival,
+        )  # fmt: skip
+        if lane.newest_us is None or us > lane.newest_us:
+            lane.newest_us = us
         book = lane.book
         if book is None:
             lane.waiting += 1
             return
-        if moved:
-            bids, asks = book.bids.keys, book.asks.keys
-            if not bids or not asks:
-                self.lose(lane, "one_sided", received_us)
-                return
-            if bids[-1] >= -asks[-1]:
-                self.lose(lane, "crossed", received_us)
-                return
-            lane.top = top_of(book)
+        if moved and not self._look(lane, book, received_us):
+            return
         top = lane.top
-        tape = self._tape
-        features = tape.features
-        features.extend((lane.code, lane.number, us, received_us, self.conn, tape.arrival))
-        features.extend(top)
-        features.extend(lane.windows.update(us, top))
+        # The top and what the windows say go in whole: most rows share them with the row before.
+        tape.features += (
+            code, number, us, received_us, conn, arrival, lane.depth, top,
+            lane.windows.update(us, top),
+        )  # fmt: skip
+
+    def _look(self, lane: Lane, book: Book, received_us: int) -> bool:
+        """Read the top of a book that moved; a crossed or one-sided book ends here."""
+        bids, asks = book.bids.keys, book.asks.keys
+        if not bids or not asks:
+            self.lose(lane, "one_sided", received_us)
+            return False
+        if bids[-1] >= -asks[-1]:
+            self.lose(lane, "crossed", received_us)
+            return False
+        if same_best(book, lane.top):
+            lane.depth = depth_of(book)
+        else:
+            lane.top = top_of(book)
+            lane.depth = lane.top.depth
+        return True
 
     def _note_time(self, lane: Lane, us: int) -> None:
         if lane.newest_us is None or us > lane.newest_us:

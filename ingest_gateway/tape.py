@@ -10,8 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from quotewatch.coinbase.values import PriceKeys, SizeValues, number_text
 from quotewatch.frames import NARROW_DECIMAL
+from quotewatch.market.features import Top, Windowed
 from quotewatch.streams import DECIMAL, TIME
 
 Column = list[Any]
@@ -21,10 +24,8 @@ BOOK_ROW = ("symbol", "book", "kind", "end", "exchange_us", "received_us", "conn
             "arrival")  # fmt: skip
 TRADE_ROW = ("symbol", "trade_id", "price", "size", "taker_side", "sequence", "exchange_us",
              "received_us", "live", "conn", "arrival")  # fmt: skip
-FEATURE_ROW = ("symbol", "book", "exchange_us", "received_us", "conn", "arrival",
-               "best_bid", "best_ask", "mid", "spread_bps", "imbalance", "depth", "microprice_bps",
-               "bid", "bid_size", "ask", "ask_size",
-               "volatility", "trade_imbalance", "order_flow_imbalance")  # fmt: skip
+FEATURE_ROW = ("symbol", "book", "exchange_us", "received_us", "conn", "arrival", "depth",
+               "top", "windowed")  # fmt: skip
 EVENT_ROW = ("kind", "at_us", "received_us", "conn", "symbol", "book", "stream", "from_id",
              "to_id", "count", "reason", "arrival")  # fmt: skip
 
@@ -43,6 +44,7 @@ class Page:
     stream: str
     rows: Column
     changes: Column
+    long_numbers: bool
     symbols: tuple[str, ...]
     count: int
     first_received_us: int
@@ -75,7 +77,9 @@ class Tape:
         "counts",
         "events",
         "features",
+        "keys",
         "orderbook",
+        "sizes",
         "symbols",
         "trades",
     )
@@ -85,7 +89,10 @@ class Tape:
         self.counts: Counter[str] = Counter()  # messages by type
         self.symbols: list[str] = []
         self.orderbook: Column = []
-        self.changes: Column = []  # side, price, size; an orderbook row ends at `end` of them
+        # Price (negated where it is an ask) and size; an orderbook row ends at `end` of them.
+        self.changes: Column = []
+        self.keys = PriceKeys()
+        self.sizes = SizeValues()
         self.trades: Column = []
         self.features: Column = []
         self.events: Column = []
@@ -104,34 +111,31 @@ class Tape:
     def take(self, stream: str) -> Page:
         """Close the open page of the stream and begin the next."""
         column, names = self._column(stream)
-        received = names.index("received_us")
-        stride = len(names)
-        times = column[received::stride]
+        setattr(self, _COLUMNS[stream], [])
         changes: Column = []
         if stream == "raw_orderbook":
-            changes = self.changes[:]
-            self.changes.clear()
-        page = Page(
-            stream, column[:], changes, tuple(self.symbols), len(times), min(times), max(times)
-        )
-        column.clear()
-        return page
+            changes, self.changes = self.changes, []
+        times = column[names.index("received_us") :: len(names)]
+        long_numbers = self.keys.long or self.sizes.long
+        return Page(
+            stream, column, changes, long_numbers, tuple(self.symbols),
+            len(times), min(times), max(times),
+        )  # fmt: skip
 
     def _column(self, stream: str) -> tuple[Column, tuple[str, ...]]:
-        match stream:
-            case "raw_orderbook":
-                return self.orderbook, BOOK_ROW
-            case "raw_trades":
-                return self.trades, TRADE_ROW
-            case "features":
-                return self.features, FEATURE_ROW
-            case _:
-                return self.events, EVENT_ROW
+        column: Column = getattr(self, _COLUMNS[stream])
+        return column, _NAMES[stream]
 
 
-_BYTES_HELD_PER_VALUE = 40
-_BYTES_PER_VALUE = 2  # measured 0.6 to 1.9 over both dialects
-_BYTES_PER_CHANGE_VALUE = 3  # measured 1.8 to 2.9
+_COLUMNS = {
+    "raw_orderbook": "orderbook",
+    "raw_trades": "trades",
+    "features": "features",
+    "events": "events",
+}
+_BYTES_HELD_PER_VALUE = 90
+_BYTES_PER_VALUE = 4  # measured 1.2 to 3.5 over both dialects
+_BYTES_PER_CHANGE_VALUE = 4  # measured 2.7 to 4.3
 
 
 def _columns(page: Page, names: Sequence[str]) -> dict[str, Column]:
@@ -160,28 +164,42 @@ def _words(values: Column) -> "pa.DictionaryArray[Any, Any]":
     return pa.array(values, pa.string()).dictionary_encode()
 
 
-_SIDES = {"buy": "bid", "sell": "ask", "bid": "bid", "offer": "ask"}
-
-
 def _changes(page: Page, ends: Column) -> "pa.Array[Any]":
     """Build list<struct<side, price, size>> from the flat changes."""
-    wire = _words(page.changes[0::3])
-    sides = pa.DictionaryArray.from_arrays(
-        wire.indices,
-        pa.array([_SIDES[str(word)] for word in wire.dictionary.to_pylist()], pa.string()),
-    )
-    fields = {
-        "side": sides,
-        "price": _decimals(page.changes[1::3]),
-        "size": _decimals(page.changes[2::3]),
-    }
+    keys, sizes = page.changes[0::2], page.changes[1::2]
+    if page.long_numbers and {*map(type, keys), *map(type, sizes)} != {float}:
+        prices = _decimals([number_text(abs(key)) for key in keys])
+        amounts = _decimals([getattr(size, "text", None) or number_text(size) for size in sizes])
+        asks = pa.array([int(key < 0) for key in keys], pa.int8())
+    else:
+        signed = pa.array(keys, pa.float64())
+        asks = pc.less(signed, 0.0).cast(pa.int8())
+        prices, amounts = _exact(pc.abs(signed)), _exact(pa.array(sizes, pa.float64()))
+    sides = pa.DictionaryArray.from_arrays(asks, _SIDES)
+    fields = {"side": sides, "price": prices, "size": amounts}
     element = pa.StructArray.from_arrays(
         list(fields.values()),
         fields=[pa.field(name, array.type, nullable=False) for name, array in fields.items()],
     )
     kind = pa.list_(pa.field("element", element.type, nullable=False))
-    offsets = pa.array([0, *(end // 3 for end in ends)], pa.int32())
+    offsets = pa.array([0, *(end // 2 for end in ends)], pa.int32())
     return pa.ListArray.from_arrays(offsets, element, type=kind)
+
+
+_SIDES = pa.array(["bid", "ask"], pa.string())
+_SCALE = 1e8
+_MOST_EXACT = 1e7  # below it, a float that came from eight decimals is one whole number of 1e-8
+
+
+def _exact(values: "pa.Array[Any]") -> "pa.Array[Any]":
+    """Turn floats of up to fifteen digits back into the decimals that they were spelled as."""
+    units = pc.round(pc.multiply(values, _SCALE))
+    # Two decimals of so few digits are never the same float: what comes back unchanged was exact.
+    same = pc.equal(pc.divide(units, _SCALE), values)
+    if pc.all(same).as_py() is not False and (pc.max(values).as_py() or 0.0) < _MOST_EXACT:
+        whole = units.cast(pa.int64()).cast(pa.decimal128(38, 0))
+        return pa.Array.from_buffers(NARROW_DECIMAL, len(whole), whole.buffers())
+    return _decimals([number_text(value) for value in values.to_pylist()])
 
 
 def _batch(columns: "dict[str, pa.Array[Any]]") -> pa.RecordBatch:
@@ -227,6 +245,9 @@ def _trades(page: Page) -> pa.RecordBatch:
 
 def _features(page: Page) -> pa.RecordBatch:
     column = _columns(page, FEATURE_ROW)
+    tops: dict[str, Column] = dict(zip(Top._fields, zip(*column["top"], strict=True), strict=True))
+    windowed = dict(zip(Windowed._fields, zip(*column["windowed"], strict=True), strict=True))
+    values = tops | windowed | {"depth": column["depth"]}
     columns: dict[str, pa.Array[Any]] = {
         "symbol": _codes(column["symbol"], page.symbols),
         "book": pa.array(column["book"], pa.int32()),
@@ -234,11 +255,11 @@ def _features(page: Page) -> pa.RecordBatch:
         "received_at": _times(column["received_us"]),
         "conn": pa.array(column["conn"], pa.int32()),
         "arrival": pa.array(column["arrival"], pa.int64()),
-        "best_bid": _decimals(column["best_bid"]),
-        "best_ask": _decimals(column["best_ask"]),
+        "best_bid": _decimals(values["best_bid"]),
+        "best_ask": _decimals(values["best_ask"]),
     }
     for name, kind in _FEATURE_KINDS.items():
-        columns[name] = pa.array(column[name], kind)
+        columns[name] = pa.array(values[name], kind)
     return _batch(columns)
 
 

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from quotewatch.errors import QuoteWatchError, SettingsError
 from quotewatch.local import arguments, servers
+from quotewatch.local.capture import CaptureError
 from quotewatch.local.demo import DemoPlan, demo
 from quotewatch.local.exchange_server import ExchangeConfig
 from quotewatch.local.fault_schedule import FAULTS, check_faults
@@ -37,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     command: Command = asked.command
     try:
         return command(asked)
-    except SettingsError as error:
+    except (SettingsError, CaptureError) as error:
         sys.stderr.write(f"{error}\n")
         return _REFUSED
     except QuoteWatchError as error:
@@ -205,7 +206,7 @@ def _add_market(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--faults", type=arguments.faults, default=(), metavar="LIST",
-        help=f"what goes wrong on purpose: all, or some of {','.join(FAULTS)} (default: nothing)",
+        help=f"what goes wrong on purpose: all, or some of {', '.join(FAULTS)} (default: nothing)",
     )  # fmt: skip
 
 

@@ -1,10 +1,10 @@
 """How Pub/Sub is called: the clients, how long a call may take, and what its errors mean here."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import grpc  # type: ignore[import-untyped]  # grpcio carries no types
 from google.api_core import exceptions
@@ -37,6 +37,15 @@ _NEXT_STEPS: tuple[tuple[type[Exception], str], ...] = (
 )
 
 
+# Left alone, gRPC waits up to two minutes before it looks again for a server that was away, and
+# every call until then fails at once: measured 17 s after an outage of 30 s, 2 s with this.
+_RECONNECT = (
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.min_reconnect_backoff_ms", 1_000),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Clients:
     """One connection per service, made in the process that uses it."""
@@ -58,7 +67,8 @@ def make_clients(emulator: str) -> Clients:
         publisher = PublisherClient(transport=PublisherGrpcTransport(channel=_channel(emulator)))
         subscriber = SubscriberClient(transport=SubscriberGrpcTransport(channel=_channel(emulator)))
     else:
-        publisher, subscriber = PublisherClient(), SubscriberClient()
+        publisher = PublisherClient(transport=_PublisherTransport)
+        subscriber = SubscriberClient(transport=_SubscriberTransport)
     # SubscriberClient.pull warns about return_immediately, which is meant here: below the client,
     # at its transport, the same request goes out without a warning for each pull.
     pull = wrap_method(subscriber.transport.pull)  # type: ignore[no-untyped-call]
@@ -69,8 +79,28 @@ def _channel(emulator: str) -> grpc.Channel:
     # The clients' own channel to an emulator keeps gRPC's limit of 4 MB for what it receives.
     return grpc.insecure_channel(
         emulator,
-        options=[("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)],
+        options=[
+            ("grpc.max_send_message_length", -1),
+            ("grpc.max_receive_message_length", -1),
+            *_RECONNECT,
+        ],
     )
+
+
+class _PublisherTransport(PublisherGrpcTransport):
+    """Google's own, but soon there again after an outage."""
+
+    @classmethod
+    def create_channel(cls, *place: Any, options: Sequence[Any] = (), **others: Any) -> Any:
+        return super().create_channel(*place, options=[*options, *_RECONNECT], **others)
+
+
+class _SubscriberTransport(SubscriberGrpcTransport):
+    """Google's own, but soon there again after an outage."""
+
+    @classmethod
+    def create_channel(cls, *place: Any, options: Sequence[Any] = (), **others: Any) -> Any:
+        return super().create_channel(*place, options=[*options, *_RECONNECT], **others)
 
 
 class Within(TypedDict):

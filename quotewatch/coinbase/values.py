@@ -65,20 +65,28 @@ def _not_a_number(reason: str, text: str) -> WireError:
 class PriceKeys(dict[str, Number]):
     """price_key, remembered: eight prices in ten were seen before, and a look-up costs a fifth."""
 
+    long = False  # whether a price ever was a Decimal
+
     def __missing__(self, text: str) -> Number:
         if len(self) >= _REMEMBERED:
             self.clear()
         value = self[text] = price_key(text)
+        if type(value) is not float:
+            self.long = True
         return value
 
 
 class SizeValues(dict[str, float]):
     """size_value, remembered: half of all sizes and more were seen before."""
 
+    long = False  # whether a size ever was a LongSize
+
     def __missing__(self, text: str) -> float:
         if len(self) >= _REMEMBERED:
             self.clear()
         value = self[text] = size_value(text)
+        if type(value) is not float:
+            self.long = True
         return value
 
 

@@ -8,25 +8,24 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from quotewatch.local.evidence import Conn, Evidence, Source, StoredTrade, gather
 from quotewatch.local.feature_check import check_features
-from quotewatch.local.row_keys import TradeId
 from quotewatch.local.truth_lines import Line, TruthReader
 from quotewatch.streams import STREAMS
 
-# Close codes after which something that was sent may not have come. After all others the close
-# came in its turn behind everything that was sent.
-_UNCLEAN = frozenset({0, 1002, 1006, 1007, 1009})
-
+if TYPE_CHECKING:
+    from quotewatch.local.row_keys import TradeId
 
 @dataclass(frozen=True)
 class Gaps:
-    """Trades that never came, by number of trades."""
+    """Trades that did not come when they happened, by number of trades."""
 
     injected: int = 0  # withheld, sent while nobody listened, or cut off with their connection
-    detected: int = 0  # of these: named by a gap event
-    open: int = 0  # of these: not fetched since
+    detected: int = 0  # of these: named by a gap event, or come since
+    healed: int = 0  # of these: come since, within the snapshot of a later connection
+    open: int = 0  # of these: not come since
     too_late: int = 0  # of these: newer than anything the gateway heard of, so it cannot know
 
 
@@ -85,17 +84,20 @@ class _Comparison:
         self._sendings: dict[TradeId, list[tuple[int, int]]] = {}  # (connection, line)
         self._contents: dict[TradeId, bytes] = {}  # of every trade, sent or not
         self._withheld: set[TradeId] = set()
+        self._spoilt: set[TradeId] = set()
         self._keys: set[bytes] = set()  # of all books that were sent
         self._cut_lines: set[int] = set()
 
     def take(self, line: Line) -> None:
         """Take the next line."""
-        if line.fault is not None:
+        # The good text of a spoilt message stands beside it, withheld: one fault, not two.
+        if line.fault is not None and (line.sent or line.fault != "malformed"):
             self._faults[line.fault] += 1
         for trade in line.trades:
             self._contents.setdefault(trade.id, trade.content)
         if not line.sent:
-            self._withheld.update(trade.id for trade in line.trades)
+            kept = self._spoilt if line.fault == "malformed" else self._withheld
+            kept.update(trade.id for trade in line.trades)
             return
         self._sent[line.kind] += 1
         sent = self._conns[line.conn]
@@ -165,12 +167,11 @@ class _Comparison:
 
     def _broke(self, sent: _Sent) -> bool:
         """Say whether a connection ended in a way that can lose what was on its way."""
+        broken = self._evidence.broken
         if sent.conn is not None:
-            return _is_unclean(self._evidence.closes.get(sent.conn, ""))
+            return sent.conn in broken
         # Nothing of it came at all: it is one of those that left no rows.
-        mapped = {each.conn for each in self._conns.values()}
-        closes = self._evidence.closes.items()
-        return any(_is_unclean(reason) for conn, reason in closes if conn not in mapped)
+        return bool(broken - {each.conn for each in self._conns.values()})
 
     # Verdicts
 
@@ -201,11 +202,20 @@ class _Comparison:
         evidence = self._evidence
         cut = {trade for trade, sendings in self._sendings.items()
                if all(number in self._cut_lines for _, number in sendings)}  # fmt: skip
-        sent = self._sendings.keys() - cut
-        lost = (self._withheld | cut) - sent - evidence.trades.keys()
-        detected = sum(map(evidence.covers, lost))
-        late = sum(evidence.beyond(trade) and not evidence.covers(trade) for trade in lost)
-        return Gaps(injected=len(lost), detected=detected, open=len(lost), too_late=late)
+        there = evidence.trades.keys()
+        # Of a spoilt message with many trades only one is bad.
+        injected = self._withheld | cut | (self._spoilt - there)
+        healed = injected & there
+        absent = injected - there - (self._sendings.keys() - cut)  # what was sent is `missing`
+        named = sum(map(evidence.covers, absent))
+        late = sum(evidence.beyond(trade) and not evidence.covers(trade) for trade in absent)
+        return Gaps(
+            injected=len(absent) + len(healed),
+            detected=named + len(healed),
+            healed=len(healed),
+            open=len(absent),
+            too_late=late,
+        )
 
     def _losses(
         self,
@@ -227,13 +237,6 @@ class _Comparison:
             yield f"events: {spoilt} spoilt messages, {self._evidence.rejected_messages} rejects"
         for reason, count in self._evidence.dropped.items():
             yield f"the gateway dropped {count} rows: {reason}"
-
-
-def _is_unclean(reason: str) -> bool:
-    """Judge a `close` event: a code and a text, or why the gateway hung up by itself."""
-    code = reason.partition(" ")[0]
-    # Without a close event the gateway did not end in peace: what is not there is lost, not cut.
-    return bool(reason) and (not code.isdecimal() or int(code) in _UNCLEAN)
 
 
 def _doubles(rows: list[StoredTrade]) -> int:

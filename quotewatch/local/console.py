@@ -198,21 +198,21 @@ class RunConsole:
         products = self._tally.products.values()
         return f"{sum(product.valid for product in products)}/{len(products)} valid"
 
-    def _trade_rates(self) -> Callable[[str], float]:
+    def _trade_rates(self) -> Callable[[str], float | None]:
         marks = self._tally.trade_marks
         if len(marks) < 2:  # noqa: PLR2004 - a rate lies between two moments
-            return lambda _: 0.0
+            return lambda _: None
         seconds = max((marks[-1][0] - marks[0][0]) / NS_PER_SECOND, 1e-9)
         later = list(marks)[1:]
         return lambda symbol: sum(counts[symbol] for _, counts in later) / seconds
 
 
-def _cells(product: ProductTally, trades: float) -> tuple[str, ...]:
+def _cells(product: ProductTally, trades: float | None) -> tuple[str, ...]:
     state = "?" if product.book is None else f"{product.book} {'ok' if product.valid else 'lost'}"
     return (
         "" if product.mid is None else f"{product.mid:.10g}",
         "" if product.spread_bps is None else f"{product.spread_bps:.2f}",
         "" if product.imbalance is None else f"{product.imbalance:+.2f}",
-        f"{trades:.1f}",
+        "" if trades is None else f"{trades:.1f}",
         state,
     )

@@ -29,8 +29,10 @@ from quotewatch.local.tap import Tap
 from quotewatch.message import Message
 from quotewatch.settings import Dialect
 
-# Heartbeats come each second; a silence of 8 s is noticed and healed within a run of 15 s.
-_WATCHDOG_SECONDS = "3"
+# Heartbeats come each second. A silence lasts 8 s and should be noticed long before; where none is
+# asked for, a machine that is busy for a moment should not look like one.
+_WATCHDOG_SECONDS = "5"
+_WATCHDOG_OF_SILENCE_SECONDS = "2"
 _TRACES = ("bus.db", "truth.jsonl", "spool")  # what a run leaves in its data directory
 
 
@@ -49,46 +51,73 @@ class DemoPlan:
     summary: Path | None = None
 
 
+@dataclass(frozen=True)
+class _Places:
+    """Where a demo keeps what."""
+
+    data: Path
+    bus: Path
+    truth: Path
+
+    @classmethod
+    def of(cls, plan: DemoPlan) -> "_Places":
+        for flag, path in (("--summary", plan.summary), ("--truth", plan.truth)):
+            if path is not None:
+                stack.make_writable(path, flag)
+        data = _fresh_directory(plan.data)
+        return cls(data, stack.bus_path(data), plan.truth or data / "truth.jsonl")
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What runs during a demo."""
+
+    exchange: Child
+    gateway: Child
+    bus: SqliteBus
+
+    def go_on(self) -> bool:
+        """Whether the market still runs; a process that died is an error."""
+        self.gateway.check()
+        if self.exchange.returncode != 0:
+            self.exchange.check()
+        return self.exchange.returncode is None
+
+
 def demo(plan: DemoPlan, console: Console) -> int:
     """Run it and return the exit code."""
-    if plan.summary is not None:
-        stack.make_writable(plan.summary, "--summary")
-    if plan.truth is not None:
-        stack.make_writable(plan.truth, "--truth")
-    data = _fresh_directory(plan.data)
-    truth = plan.truth or data / "truth.jsonl"
-    console.print(f"Data in {os.path.relpath(data)}", soft_wrap=True, highlight=False)
+    places = _Places.of(plan)
+    console.print(f"Data in {stack.shown(places.data)}", soft_wrap=True, highlight=False)
     with stack.stop_on_signals() as stop, ExitStack() as open_things:
         began = time.monotonic()
-        exchange = Child(
-            "exchange", _simulate(plan, truth), data / "exchange.log", os.environ, speaks=True
-        )
-        open_things.callback(exchange.kill)
-        bus = open_things.enter_context(closing(stack.open_local_bus(stack.bus_path(data))))
-        gateway = stack.start_gateway(data, _environment(plan, data, _line(exchange)["url"]))
-        open_things.callback(gateway.kill)
-        tap = Tap(bus)
+        parts = _start(plan, places, open_things)
+        tap = Tap(parts.bus)
         title = f"QuoteWatch demo · simulated {plan.dialect} feed · {len(plan.products)} products"
         with RunConsole(title, tap.tally, plan.seconds, console=console) as screen:
-
-            def goes_on() -> bool:
-                gateway.check()
-                if exchange.returncode != 0:
-                    exchange.check()
-                return exchange.returncode is None
-
-            stack.watch(tap, screen, goes_on, stop)
-            exchange.stop()
+            stack.watch(tap, screen, parts.go_on, stop)
+            parts.exchange.stop()
             seconds = time.monotonic() - began
-            stack.wait_until_read(tap, screen, gateway)
-            code = gateway.stop()
+            stack.wait_until_read(tap, screen, parts.gateway)
+            code = parts.gateway.stop()
             tap.drain()
         console.print("Comparing what was sent with what is on the bus …", highlight=False)
-        proof = audit(frames_to_write(bus), truth)
-        summary = summarize(seconds, tap.tally, proof, _line(exchange)["faults"])
-    stack.note_exit(summary, gateway, code)
-    places = {"data": data, "bus": stack.bus_path(data), "truth": truth, "log": gateway.log}
-    return stack.conclude(console, summary, places, plan.summary)
+        proof = audit(frames_to_write(parts.bus), places.truth)
+        summary = summarize(seconds, tap.tally, proof, _line(parts.exchange)["faults"])
+    stack.note_exit(summary, parts.gateway, code)
+    shown = {"data": places.data, "bus": places.bus, "truth": places.truth}
+    return stack.conclude(console, summary, {**shown, "log": parts.gateway.log}, plan.summary)
+
+
+def _start(plan: DemoPlan, places: _Places, open_things: ExitStack) -> _Parts:
+    """Start the exchange, make the bus meanwhile, and start the gateway once it can connect."""
+    log = places.data / "exchange.log"
+    exchange = Child("exchange", _simulate(plan, places.truth), log, os.environ, speaks=True)
+    open_things.callback(exchange.kill)
+    bus = open_things.enter_context(closing(stack.open_local_bus(places.bus)))
+    environment = _environment(plan, places.data, _line(exchange)["url"])
+    gateway = stack.start_gateway(places.data, environment)
+    open_things.callback(gateway.kill)
+    return _Parts(exchange, gateway, bus)
 
 
 def frames_to_write(bus: SqliteBus) -> Source:
@@ -132,7 +161,9 @@ def _environment(plan: DemoPlan, data: Path, url: str) -> dict[str, str]:
         "FEED_DIALECT": plan.dialect,
         "FEED_URL": url,
         "FRAME_MS_FEATURES": stack.FRAME_MS_FEATURES,
-        "WATCHDOG_S": _WATCHDOG_SECONDS,
+        "WATCHDOG_S": (
+            _WATCHDOG_OF_SILENCE_SECONDS if "silence" in plan.faults else _WATCHDOG_SECONDS
+        ),
         "HTTP_PORT": "0",
     }
     return {

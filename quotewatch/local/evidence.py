@@ -7,12 +7,16 @@ from typing import Any, NamedTuple
 
 from quotewatch.frames import Frame, decode, identify
 from quotewatch.local.row_keys import TradeId, book_key, trade_content
-from quotewatch.local.stored_rows import RowReader
+from quotewatch.local.stored_rows import book_rows, trade_rows
 from quotewatch.local.tally import SeqCheck
 from quotewatch.message import Message
 from quotewatch.streams import STREAMS
 
 Source = Callable[[str], Iterable[Message]]  # a stream's name in, its messages out, each time anew
+
+# Close codes after which something that was sent may not have come. After all others the close
+# came in its turn, behind everything that was sent.
+_BROKEN = frozenset({0, 1002, 1006, 1007, 1009})
 
 # Said about requests, or once for many messages: not one for each message that was refused.
 _NOT_OF_MESSAGES = frozenset({"bad_product", "refused", "unknown_product", "unknown_type"})
@@ -41,7 +45,7 @@ class Evidence:
     rejected: Counter[str] = field(default_factory=Counter)  # by reason
     gaps: dict[str, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
     known: dict[str, int] = field(default_factory=dict)  # symbol -> newest trade id known of
-    closes: dict[Conn, str] = field(default_factory=dict)  # why a connection ended
+    broken: set[Conn] = field(default_factory=set)  # ended before they were read to their end
     seqs: dict[tuple[str, str], SeqCheck] = field(default_factory=dict)  # (epoch, stream)
     doubled_rows: Counter[str] = field(default_factory=Counter)  # by stream
     dropped: Counter[str] = field(default_factory=Counter)  # rows let go of, by reason
@@ -73,14 +77,13 @@ class Evidence:
 def gather(source: Source) -> Evidence:
     """Read every frame of every stream."""
     evidence = Evidence()
-    reader = RowReader()
     for stream in STREAMS:
         for message in source(stream):
             frame = decode(message)
             seqs = evidence.seqs.setdefault((frame.id.epoch, stream), SeqCheck())
             if not seqs.see(frame.id.seq):
                 evidence.doubled_rows[stream] += frame.rows.num_rows
-            _TAKERS[stream](evidence, reader, frame)
+            _TAKERS[stream](evidence, frame)
     return evidence
 
 
@@ -95,20 +98,20 @@ def frames_of(source: Source, stream: str, epoch: str) -> Iterator[Frame]:
         yield decode(messages[seq])
 
 
-def _take_books(evidence: Evidence, reader: RowReader, frame: Frame) -> None:
-    for row in reader.book_rows(frame):
+def _take_books(evidence: Evidence, frame: Frame) -> None:
+    for row in book_rows(frame):
         key = book_key(row.symbol, row.kind, row.exchange_us, row.changes)
         evidence.books[key].append(Conn(frame.id.epoch, row.conn))
 
 
-def _take_trades(evidence: Evidence, reader: RowReader, frame: Frame) -> None:
-    for row in reader.trade_rows(frame):
+def _take_trades(evidence: Evidence, frame: Frame) -> None:
+    for row in trade_rows(frame):
         content = trade_content(row.price, row.size, row.taker_side, row.exchange_us)
         stored = StoredTrade(content, Conn(frame.id.epoch, row.conn))
         evidence.trades[TradeId(row.symbol, row.trade_id)].append(stored)
 
 
-def _take_events(evidence: Evidence, _: RowReader, frame: Frame) -> None:
+def _take_events(evidence: Evidence, frame: Frame) -> None:
     for row in frame.rows.to_pylist():
         _take_event(evidence, row, frame.id.epoch)
 
@@ -121,7 +124,8 @@ def _take_event(evidence: Evidence, row: dict[str, Any], epoch: str) -> None:
         case "gap" if row["stream"] == "raw_trades":
             evidence.gaps[row["symbol"]].append((row["from_id"], row["to_id"]))
         case "close":
-            evidence.closes[Conn(epoch, row["conn"])] = reason
+            if _breaks(reason):
+                evidence.broken.add(Conn(epoch, row["conn"]))
         case "drop" if reason != "duplicate":
             evidence.dropped[reason] += row["count"] or 0
         case "high_water" | "final" if row["to_id"] is not None:
@@ -133,11 +137,17 @@ def _take_event(evidence: Evidence, row: dict[str, Any], epoch: str) -> None:
                 seqs.expect(row["to_id"])
 
 
-def _take_nothing(_: Evidence, __: RowReader, ___: Frame) -> None:
+def _breaks(reason: str) -> bool:
+    """Judge a `close` event: a code and a text, or why the gateway hung up by itself."""
+    code = reason.partition(" ")[0]
+    return not code.isdecimal() or int(code) in _BROKEN
+
+
+def _take_nothing(_: Evidence, __: Frame) -> None:
     """Features are judged by recomputing them; here only their numbers count."""
 
 
-_TAKERS: dict[str, Callable[[Evidence, RowReader, Frame], None]] = {
+_TAKERS: dict[str, Callable[[Evidence, Frame], None]] = {
     "raw_orderbook": _take_books,
     "raw_trades": _take_trades,
     "features": _take_nothing,

@@ -15,7 +15,7 @@ import pyarrow as pa
 from quotewatch.frames import Frame
 from quotewatch.local.evidence import Source, frames_of
 from quotewatch.local.row_keys import plain_text
-from quotewatch.local.stored_rows import RowReader
+from quotewatch.local.stored_rows import book_rows, trade_rows
 from quotewatch.market import replay
 
 _NULL = struct.pack("<d", float("nan"))
@@ -45,18 +45,17 @@ def check_features(source: Source, epochs: Sequence[str]) -> FeatureCheck:
 
 
 def _recomputed(source: Source, epoch: str) -> Iterator[bytes]:
-    reader = RowReader()
     books = (
         replay.BookRow(row.symbol, row.book, row.kind == "snapshot", row.changes, row.exchange_us,
                        row.arrival)
         for frame in frames_of(source, "raw_orderbook", epoch)
-        for row in reader.book_rows(frame)
+        for row in book_rows(frame)
     )  # fmt: skip
     trades = (
         replay.TradeRow(row.symbol, row.taker_side == "buy", row.size, row.exchange_us, row.live,
                         row.arrival)
         for frame in frames_of(source, "raw_trades", epoch)
-        for row in reader.trade_rows(frame)
+        for row in trade_rows(frame)
     )  # fmt: skip
     rows: Iterable[replay.BookRow | replay.TradeRow] = heapq.merge(books, trades, key=_arrival)
     for row in replay.recompute(rows):

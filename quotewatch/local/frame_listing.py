@@ -164,20 +164,23 @@ def _show(messages: Iterable[Message], listing: Listing, console: Console) -> No
                 tail_rows -= int(tail.popleft().attributes["rows"])
     last = [*head[_SHOWN:], *rows_of(tail)][-_SHOWN:]
     first = head[:_SHOWN]
-    console.print(_table(listing.stream, first, last, rows - len(first) - len(last)))
+    between = rows - len(first) - len(last)
+    console.print(_table(listing.stream, first, last, cut=between > 0))
     subscription = listing.subscription or write_subscription(listing.stream)
-    console.print(f"{rows:,} rows in {frames:,} frames wait in {subscription}", highlight=False)
+    note = f"{rows:,} rows in {frames:,} frames wait in {subscription}"
+    more = f"; {between:,} more than shown, --json has all of them" if between else ""
+    console.print(note + more, highlight=False, soft_wrap=True)
 
 
-def _table(stream: str, first: list[Row], last: list[Row], between: int) -> Table:
+def _table(stream: str, first: list[Row], last: list[Row], *, cut: bool) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     columns = _COLUMNS[stream]
     for name in ("seq", "row", *columns):
         table.add_column(name, no_wrap=True, overflow="ellipsis")
     for row in first:
         table.add_row(*_cells(row, columns))
-    if between:
-        table.add_row("…", "", f"{between:,} more rows; --json has all of them", style="dim")
+    if cut:
+        table.add_row("…", style="dim")
     for row in last:
         table.add_row(*_cells(row, columns))
     return table

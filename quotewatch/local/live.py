@@ -28,7 +28,7 @@ def run(overrides: Mapping[str, object], console: Console) -> int:
             " `python -m ingest_gateway` alone"
         )
     data = _directory(settings.data_dir)
-    console.print(f"Data in {os.path.relpath(data)}", soft_wrap=True, highlight=False)
+    console.print(f"Data in {stack.shown(data)}", soft_wrap=True, highlight=False)
     with stack.stop_on_signals() as stop, ExitStack() as open_things:
         began = time.monotonic()
         bus = open_things.enter_context(closing(stack.open_local_bus(stack.bus_path(data))))

@@ -22,8 +22,9 @@ BOOK_INTERVAL_US = 50_000  # level2_batch sends a product's changes at most so o
 WINDOW_US = 250_000
 _BOOK_SHARE = 0.75  # of all messages that are no heartbeats
 _BUSY, _QUIET = 1.3, 0.85  # trades of an agitated and of a calm product, as shares of the pace
-_REMEMBERED_TRADES = 1_500_000  # of all products together: about 400 MB when full
-_FEWEST_REMEMBERED = 2_000  # two full pages of the REST interface
+_REMEMBERED_SECONDS = 900  # of trades, for the REST interface: longer than any run is judged over
+_MOST_REMEMBERED = 1_500_000  # of all products together: about 400 MB, however high the pace
+_FEWEST_REMEMBERED = 2_000  # of each: two full pages
 _FIRST_TRADES = 120  # before anybody looks: a snapshot is the last 100
 
 
@@ -66,6 +67,11 @@ def _windows_with_trades(trades_per_second: float) -> float:
     return windows * (1.0 - math.exp(-trades_per_second / windows))
 
 
+def _remembered(pace: Pace, products: int) -> int:
+    wanted = int(_REMEMBERED_SECONDS * pace.trades * US / pace.interval_us)
+    return max(_FEWEST_REMEMBERED, min(wanted, _MOST_REMEMBERED // products))
+
+
 class Market:
     """Several products and their common assets."""
 
@@ -78,7 +84,7 @@ class Market:
         self._assets: dict[str, Asset] = {}
         self._leader = self._asset("BTC")
         self.products = {name: self._list(name, seed) for name in names}
-        limit = max(_FEWEST_REMEMBERED, _REMEMBERED_TRADES // max(1, len(names)))
+        limit = _remembered(pace, len(names))
         self.trades: dict[str, deque[Trade]] = {name: deque(maxlen=limit) for name in names}
         self._order = list(self.products.values())
         self._next_pulse = dict.fromkeys(names, start_us + US)

@@ -20,10 +20,10 @@ class TradeId(NamedTuple):
     number: int
 
 
-class PlainTexts(dict[str | Decimal, str]):
+class PlainTexts(dict[str, str]):
     """One spelling a number: no exponent, no trailing zeros. Remembered."""
 
-    def __missing__(self, value: str | Decimal) -> str:
+    def __missing__(self, value: str) -> str:
         if len(self) >= _REMEMBERED:
             self.clear()
         text = self[value] = plain_text(value)

@@ -4,6 +4,7 @@ Standard output carries JSON lines for whoever started us; progress goes to stan
 """
 
 import asyncio
+import errno
 import json
 import signal
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from quotewatch.errors import SettingsError
 from quotewatch.local.exchange_server import ExchangeConfig, serve_exchange
 from quotewatch.local.replay import serve_replay
 
@@ -56,7 +58,12 @@ async def _until_stopped(serve: Callable[[asyncio.Event], Awaitable[None]]) -> N
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    await serve(stop)
+    try:
+        await serve(stop)
+    except OSError as error:
+        if error.errno not in {errno.EADDRINUSE, errno.EACCES}:
+            raise
+        raise SettingsError(f"{error.strerror}; name another place, or --port 0") from error
 
 
 def _say(record: Mapping[str, object]) -> None:

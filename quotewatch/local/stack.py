@@ -130,11 +130,17 @@ def conclude(
         write_summary(file, summary)
         places = {**places, "summary": file}
     show_summary(console, summary, places)
-    data = os.path.relpath(places["data"])
+    data = shown(places["data"])
     console.print(
         f"Try: python -m quotewatch frames features --data {data}", soft_wrap=True, highlight=False
     )
     return LOSS if "loss" in summary else OK
+
+
+def shown(path: Path) -> Path:
+    """Return a path as short as it can be typed from here."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def note_exit(summary: Summary, gateway: Child, code: int) -> None:

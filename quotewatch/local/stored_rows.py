@@ -1,12 +1,15 @@
 """Frames of the raw streams in, their rows as plain values out, numbers as plain texts. Pure."""
 
 from collections.abc import Iterator
+from decimal import Decimal
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from quotewatch.frames import Frame
-from quotewatch.local.row_keys import Change, PlainTexts
+from quotewatch.local.row_keys import Change, plain_text
 
 
 class BookRow(NamedTuple):
@@ -35,52 +38,53 @@ class TradeRow(NamedTuple):
     arrival: int
 
 
-class RowReader:
-    """Reads frames; remembers how numbers are spelled."""
+def book_rows(frame: Frame) -> Iterator[BookRow]:
+    """Yield the rows of a raw_orderbook frame."""
+    rows = frame.rows
+    lists: Any = rows.column("changes")
+    flat = lists.flatten()
+    sides = flat.field("side").to_pylist()
+    prices, sizes = plain_texts(flat.field("price")), plain_texts(flat.field("size"))
+    changes = list(zip(sides, prices, sizes, strict=True))
+    ends = _ends(lists)
+    columns = [
+        rows.column("symbol").to_pylist(),
+        rows.column("book").to_pylist(),
+        rows.column("kind").to_pylist(),
+        [changes[a:b] for a, b in pairwise([0, *ends])],
+        _microseconds(rows, "exchange_time"),
+        rows.column("conn").to_pylist(),
+        rows.column("arrival").to_pylist(),
+    ]
+    yield from map(BookRow._make, zip(*columns, strict=True))
 
-    def __init__(self) -> None:
-        self._plain = PlainTexts()
 
-    def book_rows(self, frame: Frame) -> Iterator[BookRow]:
-        """Yield the rows of a raw_orderbook frame."""
-        rows = frame.rows
-        lists: Any = rows.column("changes")
-        flat = lists.flatten()
-        sides = flat.field("side").to_pylist()
-        prices, sizes = self._texts(flat.field("price")), self._texts(flat.field("size"))
-        changes = list(zip(sides, prices, sizes, strict=True))
-        ends = _ends(lists)
-        columns = [
-            rows.column("symbol").to_pylist(),
-            rows.column("book").to_pylist(),
-            rows.column("kind").to_pylist(),
-            [changes[a:b] for a, b in zip([0, *ends], ends, strict=False)],
-            _microseconds(rows, "exchange_time"),
-            rows.column("conn").to_pylist(),
-            rows.column("arrival").to_pylist(),
-        ]
-        yield from map(BookRow._make, zip(*columns, strict=True))
+def trade_rows(frame: Frame) -> Iterator[TradeRow]:
+    """Yield the rows of a raw_trades frame."""
+    rows = frame.rows
+    columns = [
+        rows.column("symbol").to_pylist(),
+        rows.column("trade_id").to_pylist(),
+        plain_texts(rows.column("price")),
+        plain_texts(rows.column("size")),
+        rows.column("taker_side").to_pylist(),
+        _microseconds(rows, "exchange_time"),
+        rows.column("live").to_pylist(),
+        rows.column("conn").to_pylist(),
+        rows.column("arrival").to_pylist(),
+    ]
+    yield from map(TradeRow._make, zip(*columns, strict=True))
 
-    def trade_rows(self, frame: Frame) -> Iterator[TradeRow]:
-        """Yield the rows of a raw_trades frame."""
-        rows = frame.rows
-        columns = [
-            rows.column("symbol").to_pylist(),
-            rows.column("trade_id").to_pylist(),
-            self._texts(rows.column("price")),
-            self._texts(rows.column("size")),
-            rows.column("taker_side").to_pylist(),
-            _microseconds(rows, "exchange_time"),
-            rows.column("live").to_pylist(),
-            rows.column("conn").to_pylist(),
-            rows.column("arrival").to_pylist(),
-        ]
-        yield from map(TradeRow._make, zip(*columns, strict=True))
 
-    def _texts(self, decimals: "pa.Array[Any]") -> list[str]:
-        plain = self._plain
-        values: list[Any] = decimals.to_pylist()
-        return [plain[value] for value in values]
+def plain_texts(decimals: "pa.Array[Any]") -> list[str]:
+    """Spell decimals plainly. In Arrow: a full book has 46 000 levels, a Decimal each is slow."""
+    texts: Any = decimals.cast(pa.string())
+    tiny = pc.match_substring(texts, "E")  # below a millionth, and zero: 0E-18
+    trimmed = pc.ascii_rtrim(pc.ascii_rtrim(texts, "0"), ".")  # all others have 18 decimals
+    return [
+        plain_text(Decimal(text)) if "E" in text else text
+        for text in pc.if_else(tiny, texts, trimmed).to_pylist()
+    ]
 
 
 def _ends(lists: Any) -> list[int]:  # noqa: ANN401 - the stubs do not know its type

@@ -50,7 +50,9 @@ def _proof(audit: Audit, injected: Mapping[str, int]) -> Summary:
         "duplicates": audit.duplicates,
         "gaps": gaps,
         "cut_off": audit.cut_off,
-        "injected": _sorted(injected),
+        "injected": _sorted(
+            {**injected, **audit.faults}
+        ),  # what it did to connections, to messages
     }
     if any(audit.unexpected.values()):
         proof["unexpected"] = audit.unexpected
@@ -111,10 +113,10 @@ def _gaps(gaps: Mapping[str, int]) -> str:
     if not gaps["injected"]:
         return "no trade was kept from the gateway"
     late = gaps.get("too_late", 0)
-    tail = f", {late} newer than the last it heard of" if late else ""
+    tail = f", {late} newer than the last one heard of" if late else ""
     return (
-        f"{gaps['injected']} trades never came, {gaps['detected']} of them named by gap events"
-        f"{tail}; {gaps['open']} still open"
+        f"{gaps['injected']} trades kept from the gateway: {gaps['detected']} noticed{tail};"
+        f" {gaps['healed']} came later, {gaps['open']} are open"
     )
 
 

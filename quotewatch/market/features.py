@@ -4,7 +4,7 @@ Live and recomputed values are equal bit for bit: windows hold exact integers, n
 sums, and nothing depends on where a frame ends. docs/messages.md has every formula with an example.
 """
 
-from bisect import insort
+from bisect import bisect_right
 from collections import deque
 from math import fsum, sqrt
 from typing import NamedTuple
@@ -18,6 +18,7 @@ MID_CHANGES = 50  # volatility looks back this many changes of the mid
 WINDOW_CAPACITY = 10_000
 _SLACK_US = 2_000_000  # exchange time steps back: entries stay this much longer than the window
 
+_TRIMMED = 256  # entries that left, above which the oldest are forgotten
 _NEVER_US = 1 << 62
 _REMEMBERED = 50_000  # prices whose text is kept
 
@@ -102,71 +103,107 @@ def same_best(book: Book, top: Top) -> bool:
 
 
 class Window:
-    """Signed integers by time; their sums over (t - 1 s, t], exact even when t steps back."""
+    """Signed integers by time; their sums over (t - 1 s, t], exact even when t steps back.
 
-    __slots__ = ("_gross", "_live", "_net", "_past", "newest_us")
+    Two running totals beside each entry, so that a sum is a difference and nothing moves when an
+    entry leaves.
+    """
+
+    __slots__ = ("_floor", "_gross", "_grosses", "_head", "_net", "_nets", "_times", "newest_us")
 
     def __init__(self) -> None:
-        self._live: deque[tuple[int, int]] = deque()  # by time; what the running sums hold
-        self._past: deque[tuple[int, int]] = deque()  # left the window, kept for the slack
+        self._times: list[int] = []  # ascending
+        self._nets: list[int] = []  # the sum of all entries before this one
+        self._grosses: list[int] = []  # the same of their magnitudes
         self._net = 0
         self._gross = 0
+        self._head = 0  # the oldest entry within the window of the latest t
+        self._floor = 0  # entries before it left early: the window was full
         self.newest_us = 0  # the latest t asked for
 
     def __len__(self) -> int:
-        return len(self._live)
+        return len(self._times) - self._head
 
     def add(self, time_us: int, amount: int) -> None:
         """Put an amount into the window of its time."""
-        live = self._live
-        if live and time_us < live[-1][0]:
-            ordered = list(live)
-            insort(ordered, (time_us, amount), key=lambda entry: entry[0])
-            self._live = deque(ordered)
+        times = self._times
+        if times and time_us < times[-1]:
+            self._insert(time_us, amount)
         else:
-            live.append((time_us, amount))
+            times.append(time_us)
+            self._nets.append(self._net)
+            self._grosses.append(self._gross)
         self._net += amount
         self._gross += abs(amount)
-        if len(self._live) > WINDOW_CAPACITY:
-            self._leave()
+        if len(times) - self._head > WINDOW_CAPACITY:
+            self._head += 1
+            self._floor = self._head
 
     def sums(self, time_us: int) -> tuple[int, int]:
         """Return the sum and the sum of magnitudes over the window that ends at `time_us`."""
+        times = self._times
+        if time_us < self.newest_us or (times and times[-1] > time_us):
+            return self._look_back(time_us)
+        self.newest_us = time_us
         start = time_us - WINDOW_US
-        live = self._live
-        if time_us >= self.newest_us:
-            self.newest_us = time_us
-            while live and live[0][0] <= start:
-                self._retire()
-            if not live or live[-1][0] <= time_us:
-                return self._net, self._gross
-        amounts = [
-            amount
-            for entries in (self._past, live)
-            for moment, amount in entries
-            if start < moment <= time_us
-        ]
-        return sum(amounts), sum(map(abs, amounts))
+        head, count = self._head, len(times)
+        while head < count and times[head] <= start:
+            head += 1
+        self._head = head
+        if head >= _TRIMMED:
+            head = self._trim()
+        if head == len(times):
+            return 0, 0
+        return self._net - self._nets[head], self._gross - self._grosses[head]
 
     def same_until(self, time_us: int) -> int:
         """Return the t before which sums stay those of `time_us`, unless something is added."""
-        live = self._live
-        if not live:
+        times = self._times
+        if self._head == len(times):
             return _NEVER_US
-        return live[0][0] + WINDOW_US if live[-1][0] <= time_us else 0
+        return times[self._head] + WINDOW_US if times[-1] <= time_us else 0
 
-    def _retire(self) -> None:
-        past = self._past
-        past.append(self._leave())
+    def _look_back(self, time_us: int) -> tuple[int, int]:
+        """Sum where time stepped back, or where entries are newer than what is asked for."""
+        times = self._times
+        start = time_us - WINDOW_US
+        if time_us > self.newest_us:
+            self.newest_us = time_us
+            self._head = max(self._head, bisect_right(times, start))
+        begin = max(self._floor, bisect_right(times, start))
+        end = bisect_right(times, time_us)
+        if begin >= end:
+            return 0, 0
+        net, gross = (
+            (self._nets[end], self._grosses[end])
+            if end < len(times)
+            else (self._net, self._gross)
+        )
+        return net - self._nets[begin], gross - self._grosses[begin]
+
+    def _insert(self, time_us: int, amount: int) -> None:
+        """Put an entry among earlier ones; the totals after it move."""
+        at = bisect_right(self._times, time_us)
+        self._times.insert(at, time_us)
+        self._nets.insert(at, self._nets[at])
+        self._grosses.insert(at, self._grosses[at])
+        for later in range(at + 1, len(self._times)):
+            self._nets[later] += amount
+            self._grosses[later] += abs(amount)
+        if time_us <= self.newest_us - WINDOW_US:
+            self._head += 1
+        if at < self._floor:
+            self._floor += 1
+
+    def _trim(self) -> int:
+        """Forget entries beyond the slack, and of the others those beyond the capacity."""
         horizon = self.newest_us - WINDOW_US - _SLACK_US
-        while past and (past[0][0] <= horizon or len(past) > WINDOW_CAPACITY):
-            past.popleft()
-
-    def _leave(self) -> tuple[int, int]:
-        entry = self._live.popleft()
-        self._net -= entry[1]
-        self._gross -= abs(entry[1])
-        return entry
+        gone = min(self._head, bisect_right(self._times, horizon))
+        gone = max(gone, self._head - WINDOW_CAPACITY)
+        del self._times[:gone], self._nets[:gone], self._grosses[:gone]
+        self._head -= gone
+        self._floor = max(0, self._floor - gone)
+        return self._head
 
 
 class Volatility:
@@ -175,57 +212,36 @@ class Volatility:
     Most changes are zero. Only the others are kept, with their number.
     """
 
-    __slots__ = ("_changes", "_squares", "_sum", "_value", "count")
+    __slots__ = ("_changes", "_squares", "_sum", "count", "same_until", "value")
 
     def __init__(self) -> None:
         self._changes: deque[tuple[int, int]] = deque()
         self._sum = 0
         self._squares = 0
-        self._value: float | None = None
+        self.value: float | None = None  # None below two changes
         self.count = 0  # mids taken
+        self.same_until = 0  # the count up to which unchanged mids leave the value as it is
 
     def add(self, previous_mid: float, mid: float) -> float | None:
-        """Take the next mid; return the volatility, None below two changes."""
-        number = self.count = self.count + 1
+        """Take the next mid; return the volatility."""
+        count = self.count = self.count + 1
         changes = self._changes
-        moved = number <= MID_CHANGES
-        if changes and changes[0][0] <= number - MID_CHANGES:
+        if changes and changes[0][0] <= count - MID_CHANGES:
             leaving = changes.popleft()[1]
             self._sum -= leaving
             self._squares -= leaving * leaving
-            moved = True
         if mid != previous_mid:
             change = round((mid - previous_mid) / previous_mid * _BPS * _MICRO_BPS)
-            changes.append((number, change))
+            changes.append((count, change))
             self._sum += change
             self._squares += change * change
-            moved = True
-        if moved and number > 1:
-            count = min(number, MID_CHANGES)
+        if count >= MID_CHANGES:
+            self.same_until = changes[0][0] + MID_CHANGES if changes else _NEVER_US
+            count = MID_CHANGES
+        if count > 1:
             scatter = count * self._squares - self._sum * self._sum
-            self._value = sqrt(float(scatter)) / count / _MICRO_BPS
-        return self._value
-
-    @property
-    def same_until(self) -> int:
-        """Return the count up to which unchanged mids leave the volatility as it is."""
-        if self.count < MID_CHANGES:
-            return 0
-        return self._changes[0][0] + MID_CHANGES if self._changes else _NEVER_US
-
-
-def order_flow(before: Top, now: Top) -> int:
-    """Return the Cont-Kukanov-Stoikov term of one change of the best levels, in size units."""
-    flow = 0
-    if now.bid >= before.bid:
-        flow += size_units(now.bid_size)
-    if now.bid <= before.bid:
-        flow -= size_units(before.bid_size)
-    if now.ask <= before.ask:
-        flow -= size_units(now.ask_size)
-    if now.ask >= before.ask:
-        flow += size_units(before.ask_size)
-    return flow
+            self.value = sqrt(float(scatter)) / count / _MICRO_BPS
+        return self.value
 
 
 class Windowed(NamedTuple):
@@ -240,21 +256,21 @@ class FeatureWindows:
     """What one life of a book remembers. Starts empty at its snapshot."""
 
     __slots__ = (
-        "_flow", "_newest_us", "_said", "_same_until", "_same_until_us", "_top", "_trades",
-        "_volatility",
+        "_ask_units", "_bid_units", "_flow", "_newest_us", "_said", "_same_until_us", "_top",
+        "_trades", "_volatility",
     )  # fmt: skip
 
     def __init__(self, top: Top) -> None:
         self._top = top
+        self._bid_units = size_units(top.bid_size)
+        self._ask_units = size_units(top.ask_size)
         self._trades = Window()
         self._flow = Window()
         self._volatility = Volatility()
-        # What was said last holds while the top is the same, up to this time and this count of
-        # mids: nothing comes, nothing leaves.
         self._said = Windowed(None, None, 0.0)
+        # Until then the sums last said hold: nothing comes, nothing leaves, no step back.
         self._newest_us = 0
         self._same_until_us = 0
-        self._same_until = 0
 
     @property
     def trades(self) -> int:
@@ -268,30 +284,67 @@ class FeatureWindows:
         self._same_until_us = 0
 
     def update(self, time_us: int, top: Top) -> Windowed:
-        """Take the top after a book update; return what the windows say at that moment."""
+        """Take the top after a book update; return what the windows say at that moment.
+
+        A row of an unchanged top costs 0.4 us, a changed one 3: order flow 1, window 1,
+        volatility 0.5 and as much again where the mid moved.
+        """
         before = self._top
         volatility = self._volatility
-        if top is before and self._newest_us <= time_us < self._same_until_us:
+        said = self._said
+        value = said.volatility
+        if top is before:
             count = volatility.count + 1
-            if count < self._same_until:
+            if count < volatility.same_until:
                 volatility.count = count
-                self._newest_us = time_us
-                return self._said
-        self._top = top
-        trades, flows = self._trades, self._flow
-        trades.newest_us = flows.newest_us = self._newest_us
-        if top is not before:
-            flow = order_flow(before, top)
+            else:
+                value = volatility.add(1.0, 1.0)
+        else:
+            self._top = top
+            flow = self._order_flow(before, top)
             if flow:
-                flows.add(time_us, flow)
-        net, gross = trades.sums(time_us)
-        flow_net, _ = flows.sums(time_us)
-        self._newest_us = flows.newest_us
-        self._said = said = Windowed(
-            volatility.add(before.mid, top.mid),
-            float(net) / float(gross) if gross else None,
-            float(flow_net) / _UNITS,
-        )
-        self._same_until_us = min(trades.same_until(time_us), flows.same_until(time_us))
-        self._same_until = volatility.same_until
+                self._flow.add(time_us, flow)
+                self._same_until_us = 0
+            value = volatility.add(before.mid, top.mid)
+        if self._newest_us <= time_us < self._same_until_us:
+            self._newest_us = time_us
+            if value == said.volatility:
+                return said
+            said = self._said = Windowed(value, said.trade_imbalance, said.order_flow_imbalance)
+            return said
+        said = self._said = self._sum_up(time_us, value)
         return said
+
+    def _sum_up(self, time_us: int, volatility: float | None) -> Windowed:
+        trades, flows = self._trades, self._flow
+        newest = self._newest_us
+        trades.newest_us = flows.newest_us = newest
+        net, gross = trades.sums(time_us)
+        flow, _ = flows.sums(time_us)
+        self._newest_us = max(newest, time_us)
+        self._same_until_us = min(trades.same_until(time_us), flows.same_until(time_us))
+        return Windowed(
+            volatility,
+            float(net) / float(gross) if gross else None,
+            float(flow) / _UNITS,
+        )
+
+    def _order_flow(self, before: Top, now: Top) -> int:
+        """Return the Cont-Kukanov-Stoikov term of one change of the best levels, in size units."""
+        flow = 0
+        # A side whose price and size are the same adds as much as it takes away.
+        if now.bid_size is not before.bid_size or now.bid != before.bid:
+            units = size_units(now.bid_size)
+            if now.bid >= before.bid:
+                flow += units
+            if now.bid <= before.bid:
+                flow -= self._bid_units
+            self._bid_units = units
+        if now.ask_size is not before.ask_size or now.ask != before.ask:
+            units = size_units(now.ask_size)
+            if now.ask <= before.ask:
+                flow -= units
+            if now.ask >= before.ask:
+                flow += self._ask_units
+            self._ask_units = units
+        return flow

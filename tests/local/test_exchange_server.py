@@ -12,6 +12,7 @@ from websockets.asyncio.client import connect
 from quotewatch.errors import SettingsError
 from quotewatch.local import sessions
 from quotewatch.local.exchange_server import ExchangeConfig, ExchangeServer, serve_exchange
+from quotewatch.local.simulated_exchange import SimulatedExchange
 from tests.local.listener import (
     Listener,
     StoppedClock,
@@ -217,6 +218,18 @@ def test_it_stops_when_told() -> None:
         stop.set()
         report = await serve_exchange(config("advanced"), None, stop)
         assert report.sent.total() == 0
+
+    run(test)
+
+
+def test_a_market_that_fails_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: object, __: int) -> None:
+        raise ArithmeticError("no such price")
+
+    async def test() -> None:
+        monkeypatch.setattr(SimulatedExchange, "advance", fail)
+        with pytest.raises(ArithmeticError, match="no such price"):
+            await serve_exchange(config("exchange"), None, asyncio.Event())
 
     run(test)
 

@@ -125,6 +125,17 @@ def test_books_neither_dry_up_nor_grow_without_bound() -> None:
             assert 20 < len(product.asks.order) < 400
 
 
+@pytest.mark.parametrize("rate", [150, 2_000])
+def test_trades_are_remembered_for_ten_minutes_and_not_for_ever(rate: float) -> None:
+    live = market(rate=rate)
+    for event in live.play(21 * US):
+        assert event.time_us > 0
+    for trades in live.trades.values():
+        per_second = (len(trades) - 120) / 20
+        assert trades.maxlen is not None
+        assert 600 * per_second < trades.maxlen < 2_000 + 1_500 * per_second
+
+
 def auc(score: list[float], truth: list[bool]) -> float:
     """Return the chance that a true one scores above a false one."""
     ranks = sorted(range(len(score)), key=score.__getitem__)
