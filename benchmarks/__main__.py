@@ -2,9 +2,14 @@
 
 import sys
 
-from benchmarks import _timing, bytes_on_bus, hotpath, receivers
+from benchmarks import _timing, bytes_on_bus, end_to_end, hotpath, receivers
 
-_BENCHMARKS = {"hotpath": hotpath, "bytes_on_bus": bytes_on_bus, "receivers": receivers}
+_BENCHMARKS = {
+    "hotpath": hotpath,
+    "bytes_on_bus": bytes_on_bus,
+    "receivers": receivers,
+    "end_to_end": end_to_end,
+}
 
 
 def main(names: list[str]) -> int:

@@ -21,10 +21,11 @@ class MeasureError(Exception):
     """A measuring process failed; its last words are the message."""
 
 
-def pin() -> None:
-    """Stay on one core, where the system allows it."""
+def pin(*, first: bool = False) -> None:
+    """Stay on one core, the last or the first, where the system allows it."""
     if sys.platform == "linux":
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+        cores = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, {min(cores) if first else max(cores)})
 
 
 def best_cpu_seconds(prepare: Callable[[], Callable[[], object]], passes: int) -> float:
@@ -80,9 +81,7 @@ def print_table(title: str, rows: Sequence[Mapping[str, object]]) -> None:
         return
     heads = list(rows[0])
     lines = [[_shown(row.get(head)) for head in heads] for row in rows]
-    widths = [
-        max(len(head), *(len(line[at]) for line in lines)) for at, head in enumerate(heads)
-    ]
+    widths = [max(len(head), *(len(line[at]) for line in lines)) for at, head in enumerate(heads)]
     for line in (heads, *lines):
         cells = [f"{cell:>{width}}" for cell, width in zip(line, widths, strict=True)]
         print("  " + "  ".join([line[0].ljust(widths[0]), *cells[1:]]))

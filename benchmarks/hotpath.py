@@ -37,7 +37,9 @@ def main() -> None:
     small = min((_timing.measure(_HERE, "small", "S") for _ in range(_ROUNDS)), key=_us)
     for stream in ("raw_orderbook", "features"):
         cost = small[stream]
-        print(f"  a frame of {_SMALL_ROWS} {stream} rows: {cost['us']:.0f} us, {cost['bytes']} bytes")
+        print(
+            f"  a frame of {_SMALL_ROWS} {stream} rows: {cost['us']:.0f} us, {cost['bytes']} bytes"
+        )
 
 
 def _us(small: dict[str, dict[str, float]]) -> float:

@@ -18,6 +18,7 @@ from quotewatch.streams import STREAMS
 if TYPE_CHECKING:
     from quotewatch.local.row_keys import TradeId
 
+
 @dataclass(frozen=True)
 class Gaps:
     """Trades that did not come when they happened, by number of trades."""

@@ -19,7 +19,7 @@ from quotewatch.bus.opening import open_bus
 from quotewatch.bus.port import Bus
 from quotewatch.bus.sqlite import SqliteBus
 from quotewatch.bus.topology import topology, write_subscription
-from quotewatch.errors import BusError, SettingsError
+from quotewatch.errors import SettingsError
 from quotewatch.frames import decode, identify
 from quotewatch.local.row_keys import plain_text
 from quotewatch.local.stack import bus_path
@@ -55,13 +55,15 @@ class Listing:
 
 def list_frames(listing: Listing, out: TextIO, *, as_json: bool) -> int:
     """Write the rows and return the exit code."""
+    subscription = _subscription(listing)
     bus = _open(listing.data)
     try:
-        messages = _waiting(bus, listing)
+        messages = _waiting(bus, subscription)
         if as_json:
             out.writelines(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows_of(messages))
         else:
-            _show(messages, listing, Console(file=out, width=None if out.isatty() else _PIPE_WIDTH))
+            console = Console(file=out, width=None if out.isatty() else _PIPE_WIDTH)
+            _show(messages, listing.stream, subscription, console)
         out.flush()
     finally:
         bus.close()
@@ -116,38 +118,36 @@ def _existing(path: Path) -> Path:
     raise SettingsError(f"no bus at {path}: name the data directory of a run with --data{hint}")
 
 
-def _waiting(bus: Bus, listing: Listing) -> Iterator[Message]:
+def _subscription(listing: Listing) -> str:
+    """Return whose frames are asked for; a name that cannot exist is refused here."""
     stream = listing.stream
-    subscription = listing.subscription or write_subscription(stream)
-    known = _subscriptions(stream)
-    if subscription not in known:
-        raise SettingsError(
-            f"no such subscription of {stream}: {subscription}; there are {', '.join(known)}"
-        )
-    try:
-        walk = (
-            bus.browse(subscription)
-            if isinstance(bus, SqliteBus)
-            else bus.peek(subscription, max_messages=_PEEKED)
-        )
-        for waiting in walk:
-            yield waiting.message
-    except BusError as error:
-        raise SettingsError(f"{error}; {stream} may have {', '.join(known)}") from error
-
-
-def _subscriptions(stream: str) -> list[str]:
     if stream not in STREAMS:
         raise SettingsError(f"no such stream: {stream}; there are {', '.join(STREAMS)}")
     prefixes = (f"{stream}.", f"{stream}-dead.")
-    listed = [each.name for each in topology().subscriptions if each.name.startswith(prefixes)]
-    return [*listed, console_subscription(stream)]
+    known = [each.name for each in topology().subscriptions if each.name.startswith(prefixes)]
+    known.append(console_subscription(stream))
+    asked = listing.subscription or write_subscription(stream)
+    if asked not in known:
+        raise SettingsError(
+            f"no such subscription of {stream}: {asked}; there are {', '.join(known)}"
+        )
+    return asked
+
+
+def _waiting(bus: Bus, subscription: str) -> Iterator[Message]:
+    walk = (
+        bus.browse(subscription)
+        if isinstance(bus, SqliteBus)
+        else bus.peek(subscription, max_messages=_PEEKED)
+    )
+    for waiting in walk:
+        yield waiting.message
 
 
 # For people
 
 
-def _show(messages: Iterable[Message], listing: Listing, console: Console) -> None:
+def _show(messages: Iterable[Message], stream: str, subscription: str, console: Console) -> None:
     """Show the first and the last rows; of what is between only the number is read."""
     head: list[Row] = []
     tail: deque[Message] = deque()
@@ -165,8 +165,7 @@ def _show(messages: Iterable[Message], listing: Listing, console: Console) -> No
     last = [*head[_SHOWN:], *rows_of(tail)][-_SHOWN:]
     first = head[:_SHOWN]
     between = rows - len(first) - len(last)
-    console.print(_table(listing.stream, first, last, cut=between > 0))
-    subscription = listing.subscription or write_subscription(listing.stream)
+    console.print(_table(stream, first, last, cut=between > 0))
     note = f"{rows:,} rows in {frames:,} frames wait in {subscription}"
     more = f"; {between:,} more than shown, --json has all of them" if between else ""
     console.print(note + more, highlight=False, soft_wrap=True)

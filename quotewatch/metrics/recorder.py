@@ -1,6 +1,13 @@
 """Instruments made from the catalogue: what is not declared there cannot be counted."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
 
 from quotewatch.metrics.catalogue import CATALOGUE, Metric
 
@@ -12,6 +19,7 @@ class Recorder:
 
     def __init__(self, environment: str) -> None:
         self._environment = environment
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for every counter, of no use to anybody here
         self._registry = CollectorRegistry()
         self._instruments = {name: self._make(metric) for name, metric in CATALOGUE.items()}
 

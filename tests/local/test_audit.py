@@ -18,7 +18,7 @@ from tests.local.made_up_run import START_US, SYMBOL, MadeUpRun, Row, text_of
 def run(tmp_path: Path) -> Iterator[MadeUpRun]:
     made = MadeUpRun(tmp_path)
     yield made
-    made.close()
+    made.bus.close()
 
 
 def exit_code(audit: Audit, folder: Path) -> int:
@@ -29,9 +29,9 @@ def exit_code(audit: Audit, folder: Path) -> int:
         console.file.close()
 
 
-def two_frames_of_books(run: MadeUpRun, **second: int) -> None:
+def two_frames_of_books(run: MadeUpRun, *, times: int = 1) -> None:
     run.publish("raw_orderbook", [run.update(1), run.update(2)])
-    run.publish("raw_orderbook", [run.update(3), run.update(4), run.update(5)], **second)
+    run.publish("raw_orderbook", [run.update(3), run.update(4), run.update(5)], times=times)
 
 
 def assert_counts(counts: dict[str, int], **expected: int) -> None:

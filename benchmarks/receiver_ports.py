@@ -1,0 +1,88 @@
+"""Three WebSocket clients behind one small port: raw messages with the time they came, in order.
+
+An async iterator of (bytes, received_ns). What the gateway would need of another client than the
+one it has is just this.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+import picows
+import websockets
+
+Received = tuple[bytes, int]
+_MOST_BYTES = 1 << 26
+
+
+async def by_websockets(url: str) -> AsyncIterator[Received]:
+    """Receive with the `websockets` package; the deflate extension is taken where offered."""
+    connection = websockets.connect(url, max_size=_MOST_BYTES, max_queue=1024)
+    async with connection as socket:
+        while True:
+            try:
+                raw = await socket.recv(decode=False)
+            except websockets.ConnectionClosedOK:
+                return
+            yield raw, time.time_ns()
+
+
+async def by_aiohttp(url: str) -> AsyncIterator[Received]:
+    """Receive with aiohttp."""
+    async with (
+        aiohttp.ClientSession() as session,
+        session.ws_connect(url, max_msg_size=_MOST_BYTES) as socket,
+    ):
+        async for message in socket:
+            yield message.data, time.time_ns()
+
+
+class _Listener(picows.WSListener):  # type: ignore[misc]  # a compiled class without types
+    """Collects frames where the reader can wait for them: picows itself only calls back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.frames: deque[Received] = deque()
+        self.closed = False
+        self._waiter: asyncio.Future[None] | None = None
+
+    def on_ws_frame(self, transport: Any, frame: Any) -> None:  # noqa: ANN401 - untyped package
+        """Take one frame; it is only valid during this call."""
+        if frame.msg_type in {picows.WSMsgType.BINARY, picows.WSMsgType.TEXT}:
+            self.frames.append((frame.get_payload_as_bytes(), time.time_ns()))
+            self._wake()
+        elif frame.msg_type == picows.WSMsgType.CLOSE:
+            transport.disconnect()
+
+    def on_ws_disconnected(self, transport: Any) -> None:  # noqa: ANN401 - untyped package
+        """End the iteration."""
+        del transport
+        self.closed = True
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def wait(self) -> None:
+        """Return when there are frames, or no more will come."""
+        if not self.frames and not self.closed:
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+
+
+async def by_picows(url: str) -> AsyncIterator[Received]:
+    """Receive with picows."""
+    _, listener = await picows.ws_connect(_Listener, url)
+    while True:
+        await listener.wait()
+        if not listener.frames:
+            return
+        while listener.frames:
+            yield listener.frames.popleft()
+
+
+PORTS = {"websockets": by_websockets, "aiohttp": by_aiohttp, "picows": by_picows}
