@@ -73,7 +73,7 @@ def _compare(source: Source) -> dict[str, object]:
     }
 
 
-def peer_path(dialect: str) -> Path | None | str:
+def peer_path(dialect: str) -> Path | str | None:
     """Return where the peer's packages are: None is here, a text is why they are nowhere."""
     version = peer.VERSIONS[dialect]
     if version == peer.VERSIONS["advanced"]:

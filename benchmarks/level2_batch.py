@@ -79,8 +79,8 @@ class _Product:
         self._asks = _Side("sell", -1, middle + 1, draw)
 
     def snapshot(self) -> bytes:
-        levels = {"bids": self._bids.levels(), "asks": self._asks.levels()}
-        return _text({"type": "snapshot", "product_id": self.name} | levels)
+        bids, asks = self._bids.levels(), self._asks.levels()
+        return _text({"type": "snapshot", "product_id": self.name, "bids": bids, "asks": asks})
 
     def batch(self, time: str) -> bytes:
         changes: list[Change] = []

@@ -1,12 +1,13 @@
-"""A WebSocket server on this machine that sends the same messages again and again.
+"""A WebSocket server on this machine that sends ready messages to one client.
 
-`python -m benchmarks.message_server SECONDS RATE DEFLATE`: its port is the first line it prints.
-RATE 0 sends as fast as the receiver takes.
+`python -m benchmarks.message_server RATE EXTENSION`: its port is the first line it prints. RATE 0
+sends as fast as the receiver takes.
 """
 
 import asyncio
 import sys
 import time
+from collections.abc import Iterator
 from itertools import cycle, islice
 
 import websockets
@@ -15,18 +16,25 @@ from websockets.asyncio.server import ServerConnection, serve
 from benchmarks import level2_batch
 from benchmarks._timing import pin
 
-_MESSAGES = 2_000
-_TICK_SECONDS = 0.001
+_BULK = 40_000  # messages, once
+_PACED_SECONDS = 3.0
+_CHUNK = 200  # messages written at once in bulk
+_MOST_WAITING = 1 << 20  # bytes
+_SHORT_SECONDS = 0.0001
 
 
-async def main(seconds: float, rate: float, *, deflate: bool) -> None:
+async def main(rate: float, *, deflate: bool) -> None:
     """Serve one client, then end."""
-    texts = [raw.decode() for raw in islice(level2_batch.generate(), 100, 100 + _MESSAGES)]
+    snapshots = len(level2_batch.PRODUCTS)
+    texts = list(islice(level2_batch.generate(), snapshots, snapshots + 10_000))
     done = asyncio.Event()
 
     async def send(socket: ServerConnection) -> None:
         try:
-            await _send(socket, texts, seconds, rate)
+            if rate:
+                await _send_paced(socket, cycle(texts), rate)
+            else:
+                await _send_bulk(socket, cycle(texts))
         except websockets.ConnectionClosed:
             pass
         finally:
@@ -39,25 +47,33 @@ async def main(seconds: float, rate: float, *, deflate: bool) -> None:
         await done.wait()
 
 
-async def _send(socket: ServerConnection, texts: list[str], seconds: float, rate: float) -> None:
-    endless = cycle(texts)
+async def _send_bulk(socket: ServerConnection, texts: Iterator[bytes]) -> None:
+    """Write frames built before: the receiver, not this process, is what takes the time."""
+    chunks = []
+    for _ in range(_BULK // _CHUNK):
+        for text in islice(texts, _CHUNK):
+            socket.protocol.send_text(text)
+        chunks.append(b"".join(socket.protocol.data_to_send()))
+    for chunk in chunks:
+        socket.transport.write(chunk)
+        # There is no event for bytes written past the protocol.
+        while socket.transport.get_write_buffer_size() > _MOST_WAITING:  # noqa: ASYNC110
+            await asyncio.sleep(_SHORT_SECONDS)
+
+
+async def _send_paced(socket: ServerConnection, texts: Iterator[bytes], rate: float) -> None:
+    """Send one message at a time, as a feed does: each wakes the receiver."""
     began = time.monotonic()
     sent = 0
-    while (passed := time.monotonic() - began) < seconds:
-        if rate:
-            # One message at a time, as a feed does: each is a wake-up of the receiver.
-            due = int(passed * rate) - sent
-            if due <= 0:
-                await asyncio.sleep(_TICK_SECONDS / 10)
-        else:
-            due = 200
-        for text in islice(endless, max(0, due)):
-            await socket.send(text)
-            if rate:
-                await asyncio.sleep(0)
-        sent += max(0, due)
+    while (passed := time.monotonic() - began) < _PACED_SECONDS:
+        due = int(passed * rate) - sent
+        for text in islice(texts, due):
+            await socket.send(text, text=True)
+            await asyncio.sleep(0)
+        sent += due
+        await asyncio.sleep(_SHORT_SECONDS)
 
 
 if __name__ == "__main__":
     pin(first=True)
-    asyncio.run(main(float(sys.argv[1]), float(sys.argv[2]), deflate=sys.argv[3] == "deflate"))
+    asyncio.run(main(float(sys.argv[1]), deflate=sys.argv[2] == "deflate"))

@@ -10,6 +10,7 @@ import logging
 import sys
 from collections import Counter
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 from benchmarks import _timing
@@ -50,10 +51,11 @@ def _consume(feed: Any, messages: list[tuple[bytes, int]]) -> None:  # noqa: ANN
 
 
 def _feed(products: tuple[str, ...], counted: Counter[str]) -> Any:  # noqa: ANN401 - untyped peer
-    # Imported here: only a process that has the right version on its path gets this far.
-    from cryptofeed.defines import L2_BOOK, TRADES  # noqa: PLC0415
-    from cryptofeed.exchanges import Coinbase  # noqa: PLC0415
-    from cryptofeed.symbols import Symbols  # noqa: PLC0415
+    # Imported by name: only a process that has the right version on its path gets this far, and
+    # the checks of this repository run without it.
+    defines, exchanges, symbols = (
+        import_module(f"cryptofeed.{name}") for name in ("defines", "exchanges", "symbols")
+    )
 
     async def count_book(_book: object, _received: float) -> None:
         counted["books"] += 1
@@ -64,11 +66,13 @@ def _feed(products: tuple[str, ...], counted: Counter[str]) -> Any:  # noqa: ANN
     # It logs each heartbeat of Advanced Trade in full; that is not what is compared.
     logging.getLogger("feedhandler").setLevel(logging.CRITICAL)
     # Set by hand, so that it asks no server for the list.
-    Symbols.set(Coinbase.id, {name: name for name in products}, {"instrument_type": {}})
-    return Coinbase(
+    symbols.Symbols.set(
+        exchanges.Coinbase.id, {name: name for name in products}, {"instrument_type": {}}
+    )
+    return exchanges.Coinbase(
         symbols=list(products),
-        channels=[L2_BOOK, TRADES],
-        callbacks={L2_BOOK: count_book, TRADES: count_trade},
+        channels=[defines.L2_BOOK, defines.TRADES],
+        callbacks={defines.L2_BOOK: count_book, defines.TRADES: count_trade},
     )
 
 

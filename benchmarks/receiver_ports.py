@@ -8,10 +8,9 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncIterator
+from importlib import import_module
 from typing import Any
 
-import aiohttp
-import picows
 import websockets
 
 Received = tuple[bytes, int]
@@ -32,32 +31,34 @@ async def by_websockets(url: str) -> AsyncIterator[Received]:
 
 async def by_aiohttp(url: str) -> AsyncIterator[Received]:
     """Receive with aiohttp."""
+    aiohttp = import_module("aiohttp")
     async with (
         aiohttp.ClientSession() as session,
         session.ws_connect(url, max_msg_size=_MOST_BYTES) as socket,
     ):
         async for message in socket:
-            yield message.data, time.time_ns()
+            # It decodes text; what follows wants bytes, as the others give them.
+            yield message.data.encode(), time.time_ns()
 
 
-class _Listener(picows.WSListener):  # type: ignore[misc]  # a compiled class without types
+class _Frames:
     """Collects frames where the reader can wait for them: picows itself only calls back."""
 
-    def __init__(self) -> None:
+    def __init__(self, text: object) -> None:
         super().__init__()
         self.frames: deque[Received] = deque()
         self.closed = False
+        self._text = text
         self._waiter: asyncio.Future[None] | None = None
 
-    def on_ws_frame(self, transport: Any, frame: Any) -> None:  # noqa: ANN401 - untyped package
+    def on_ws_frame(self, transport: object, frame: Any) -> None:  # noqa: ANN401 - picows' own
         """Take one frame; it is only valid during this call."""
-        if frame.msg_type in {picows.WSMsgType.BINARY, picows.WSMsgType.TEXT}:
+        del transport
+        if frame.msg_type == self._text:
             self.frames.append((frame.get_payload_as_bytes(), time.time_ns()))
             self._wake()
-        elif frame.msg_type == picows.WSMsgType.CLOSE:
-            transport.disconnect()
 
-    def on_ws_disconnected(self, transport: Any) -> None:  # noqa: ANN401 - untyped package
+    def on_ws_disconnected(self, transport: object) -> None:
         """End the iteration."""
         del transport
         self.closed = True
@@ -76,7 +77,10 @@ class _Listener(picows.WSListener):  # type: ignore[misc]  # a compiled class wi
 
 async def by_picows(url: str) -> AsyncIterator[Received]:
     """Receive with picows."""
-    _, listener = await picows.ws_connect(_Listener, url)
+    picows = import_module("picows")
+    # Its listener must be a class of its own, and the package need not be there for the checks.
+    listener: Any = type("Listener", (_Frames, picows.WSListener), {})(picows.WSMsgType.TEXT)
+    await picows.ws_connect(lambda: listener, url)
     while True:
         await listener.wait()
         if not listener.frames:

@@ -9,11 +9,13 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from importlib import import_module
 
 from benchmarks import _timing
+from benchmarks.receiver_ports import PORTS
 
 _HERE = "benchmarks.receivers"
-_SECONDS = 3.0
 _ROUNDS = 2
 _RATE = 5_000
 _WARM = 500  # messages before the clock starts
@@ -61,9 +63,6 @@ def _best(package: str, deflate: str, loop: str, rate: int) -> dict[str, float]:
 
 
 async def _receive(package: str, url: str) -> dict[str, float]:
-    # Imported here: a package that is missing skips its own lines only.
-    from benchmarks.receiver_ports import PORTS  # noqa: PLC0415
-
     count = 0
     cpu = wall = 0.0
     async for _raw, _received_ns in PORTS[package](url):
@@ -76,8 +75,8 @@ async def _receive(package: str, url: str) -> dict[str, float]:
 
 
 def _measure(package: str, deflate: str, loop: str, rate: str) -> None:
-    command = [sys.executable, "-m", "benchmarks.message_server", str(_SECONDS), rate, deflate]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+    command = [sys.executable, "-m", "benchmarks.message_server", rate, deflate]
+    with subprocess.Popen(command, cwd=_timing.ROOT, stdout=subprocess.PIPE, text=True) as server:
         try:
             port = (server.stdout.readline() if server.stdout else "").strip()
             _timing.pin()
@@ -88,12 +87,11 @@ def _measure(package: str, deflate: str, loop: str, rate: str) -> None:
     print(json.dumps(result))
 
 
-def _loop_factory(loop: str):  # type: ignore[no-untyped-def]  # noqa: ANN202
+def _loop_factory(loop: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
     if loop == "asyncio":
         return None
-    import uvloop  # noqa: PLC0415 - not to be had on every system
-
-    return uvloop.new_event_loop
+    factory: Callable[[], asyncio.AbstractEventLoop] = import_module("uvloop").new_event_loop
+    return factory
 
 
 if __name__ == "__main__":

@@ -32,13 +32,16 @@ class Source:
     products: tuple[str, ...]
 
 
-_TEN = ("SKL-USD SKL-BTC BAND-GBP BAND-BTC NMR-EUR YFI-BTC DASH-BTC NU-GBP CRV-EUR SKL-GBP").split()
+_TEN = (
+    "SKL-USD", "SKL-BTC", "BAND-GBP", "BAND-BTC", "NMR-EUR",
+    "YFI-BTC", "DASH-BTC", "NU-GBP", "CRV-EUR", "SKL-GBP",
+)  # fmt: skip
 
 SOURCES = {
     source.name: source
     for source in (
         Source("X", "exchange", "recorded Exchange, 10 products",
-               "exchange/2021-04-17-ten-pairs.jsonl.gz", tuple(_TEN)),
+               "exchange/2021-04-17-ten-pairs.jsonl.gz", _TEN),
         Source("S", "exchange", "simulated level2_batch, 100 products",
                None, level2_batch.PRODUCTS),
         Source("A", "advanced", "recorded Advanced Trade, book",

@@ -91,7 +91,6 @@ class Connection:
 
     async def _converse(self, receiver: Receiver, reader: Reader, stop: asyncio.Event) -> str:
         """Read and ask until the connection ends; return why it did."""
-        self.heard_us = self._now_us()
         watcher = asyncio.create_task(self._watch(receiver, reader, stop))
         try:
             await self._read_on(receiver, reader)

@@ -9,6 +9,7 @@ from typing import Any
 
 from ingest_gateway.tape import Tape
 from quotewatch.logs import get_logger
+from quotewatch.metrics.catalogue import EVENT_REASONS, OTHER
 
 _QUIET_US = 10_000_000  # the same line at most once in ten seconds
 _ROUTINE = frozenset({"high_water", "final"})
@@ -60,8 +61,7 @@ class Journal:
                 tape.arrival,
             )
         )
-        # The reason of a `start` or `close` may hold an id or a free text: its first word counts.
-        self.counts[kind, (reason or "").partition(" ")[0]] += 1
+        self.counts[kind, reason_label(reason)] += 1
         if kind == "gap" and stream == "raw_trades":
             self.missed_trades += count or 0
         if kind not in _ROUTINE:
@@ -70,7 +70,9 @@ class Journal:
             self._log(kind, received_us, conn, fields)
 
     def _log(self, kind: str, received_us: int, conn: int, fields: dict[str, Any]) -> None:
-        key = (kind, fields["symbol"], fields["reason"])
+        reason = fields["reason"]
+        # What a peer says when it closes may be new each time, and what is logged is remembered.
+        key = (kind, fields["symbol"], reason_label(reason) if kind == "close" else reason)
         last = self._logged_us.get(key)
         if last is not None and 0 <= received_us - last < _QUIET_US:
             self._held_back[key] += 1
@@ -82,3 +84,9 @@ class Journal:
         present = {name: value for name, value in fields.items() if value is not None}
         level = _log.info if kind in {"start", "open", "snapshot"} else _log.warning
         level(kind, conn=conn, **present)
+
+
+def reason_label(reason: str | None) -> str:
+    """Name a reason from a closed set: what follows its first word is an id or a free text."""
+    word = (reason or "").partition(" ")[0]
+    return word if word in EVENT_REASONS else OTHER

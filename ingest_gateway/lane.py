@@ -9,8 +9,8 @@ class Lane:
     """What is known of one product now. `number` counts the lives of its book."""
 
     __slots__ = (
-        "book", "code", "depth", "heard_us", "ids", "newest_us", "number", "sequence", "symbol", "top",
-        "waiting", "windows",
+        "book", "code", "depth", "heard_us", "ids", "newest_us", "number", "sequence",
+        "symbol", "top", "waiting", "windows",
     )  # fmt: skip
 
     def __init__(self, symbol: str, code: int) -> None:

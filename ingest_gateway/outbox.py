@@ -335,7 +335,9 @@ class Outbox:
                         return
                     self._publish(frame.stream, [frame.message])
                     self._spool.forget(frame)
+                    size = len(frame.message.data)
                     self._recorder.inc("gateway_frames_published_total", stream=frame.stream)
+                    self._recorder.inc("gateway_bytes_published_total", size, stream=frame.stream)
                     _log.info(
                         "leftover_published", stream=frame.stream, epoch=frame.epoch, seq=frame.seq
                     )

@@ -22,7 +22,7 @@ class Readings:
         self._gateway = gateway
         self._published = 0.0
         self._before: Counter[Key] = Counter()
-        self._rate_since = 0.0
+        self._rate_since: float | None = None
         self._rate_updates = 0
 
     def publish(self, now: float, *, force: bool = False) -> None:
@@ -80,7 +80,6 @@ class Readings:
         gateway = self._gateway
         parts = gateway.parts
         lanes = gateway.lanes.values()
-        heard_us = max(connection.heard_us for connection in gateway.connections)
         values = {
             "gateway_books_valid": self.valid_books,
             "gateway_connections_open": sum(c.is_open for c in gateway.connections),
@@ -88,10 +87,11 @@ class Readings:
             "gateway_spool_frames": parts.spool.pending_frames(),
             "trade_buffer_size": sum(lane.windows.trades for lane in lanes if lane.book),
             "trade_buffer_capacity": WINDOW_CAPACITY * len(gateway.lanes),
-            "last_update_timestamp_seconds": heard_us / 1e6,
         }
         for name, value in values.items():
             parts.recorder.set(name, value)
+        if heard_us := max(connection.heard_us for connection in gateway.connections):
+            parts.recorder.set("last_update_timestamp_seconds", heard_us / 1e6)
         for lane in lanes:
             if lane.ids.known is not None:
                 parts.recorder.set("coinbase_last_trade_id", lane.ids.known, product=lane.symbol)
@@ -100,9 +100,10 @@ class Readings:
 
     def _set_rate(self, now: float) -> None:
         updates = self._gateway.tape.counts["l2update"]
-        seconds = now - self._rate_since
-        if seconds >= _RATE_SECONDS:
-            rate = (updates - self._rate_updates) / seconds if self._rate_since else 0.0
+        if self._rate_since is None:
+            self._rate_since, self._rate_updates = now, updates
+        elif (seconds := now - self._rate_since) >= _RATE_SECONDS:
+            rate = (updates - self._rate_updates) / seconds
             self._gateway.parts.recorder.set("orderbook_updates_per_second", rate)
             self._rate_since, self._rate_updates = now, updates
 

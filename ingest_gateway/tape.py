@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from quotewatch.coinbase.values import PriceKeys, SizeValues, number_text
+from quotewatch.coinbase.values import LongSize, PriceKeys, SizeValues, number_text
 from quotewatch.frames import NARROW_DECIMAL
 from quotewatch.market.features import Top, Windowed
 from quotewatch.streams import DECIMAL, TIME
@@ -168,8 +168,10 @@ def _changes(page: Page, ends: Column) -> "pa.Array[Any]":
     """Build list<struct<side, price, size>> from the flat changes."""
     keys, sizes = page.changes[0::2], page.changes[1::2]
     if page.long_numbers and {*map(type, keys), *map(type, sizes)} != {float}:
-        prices = _decimals([number_text(abs(key)) for key in keys])
-        amounts = _decimals([getattr(size, "text", None) or number_text(size) for size in sizes])
+        prices = _decimals([number_text(-key if key < 0 else key) for key in keys])
+        amounts = _decimals(
+            [size.text if isinstance(size, LongSize) else number_text(size) for size in sizes]
+        )
         asks = pa.array([int(key < 0) for key in keys], pa.int8())
     else:
         signed = pa.array(keys, pa.float64())

@@ -52,6 +52,10 @@ class PreconditionFailedError(ObjectError):
     """Another writer was first: the object exists already, or is of another generation."""
 
 
+class MetricError(QuoteWatchError):
+    """A mistake in the program: a metric or a label that the catalogue does not declare."""
+
+
 class SpoolError(QuoteWatchError):
     """The spool could not take a frame."""
 

@@ -22,6 +22,16 @@ _FRACTION = re.compile(r"(?:\.[0-9]{1,9})?Z")
 _REMEMBERED = 200_000  # texts a memo keeps before it starts afresh: about 25 MB
 
 
+class LongPrice(Decimal):
+    """A price of more digits than a float gives back. Negated it keeps them all."""
+
+    __slots__ = ()
+
+    def __neg__(self, context: object = None) -> "LongPrice":
+        # Decimal's own rounds to the 28 digits of the context.
+        return LongPrice(self.copy_negate())
+
+
 class LongSize(float):
     """A size of more digits than a float gives back: `text` has them all."""
 
@@ -40,7 +50,7 @@ def price_key(text: str) -> Number:
     value = float(text)
     if not value:
         raise WireError("bad_price", f"{text!r} is not above zero")
-    return Decimal(text) if len(text) > FLOAT_DIGITS and _is_long(text) else value
+    return LongPrice(text) if len(text) > FLOAT_DIGITS and _is_long(text) else value
 
 
 def size_value(text: str) -> float:
@@ -49,8 +59,9 @@ def size_value(text: str) -> float:
         raise _not_a_number("bad_size", text)
     value = float(text)
     if len(text) > FLOAT_DIGITS and _is_long(text):
-        value = LongSize(value)
-        value.text = text
+        size = LongSize(value)
+        size.text = text
+        return size
     return value
 
 
@@ -65,7 +76,7 @@ def _not_a_number(reason: str, text: str) -> WireError:
 class PriceKeys(dict[str, Number]):
     """price_key, remembered: eight prices in ten were seen before, and a look-up costs a fifth."""
 
-    long = False  # whether a price ever was a Decimal
+    long = False  # whether a price ever was a LongPrice
 
     def __missing__(self, text: str) -> Number:
         if len(self) >= _REMEMBERED:

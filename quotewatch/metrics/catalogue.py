@@ -1,9 +1,34 @@
 """Every metric, declared once: name, kind, labels, buckets, one sentence of meaning, owner."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
+from quotewatch.streams import STREAMS
+
 Kind = Literal["counter", "gauge", "histogram"]
+
+
+OTHER = "other"  # the label value of what no list names
+
+MESSAGE_TYPES = frozenset({
+    "l2update", "match", "snapshot", "last_match", "heartbeat", "subscriptions", "error", "unused",
+    "unknown_type", "unknown_product", "rejected",
+})  # fmt: skip
+EVENT_KINDS = frozenset({
+    "start", "open", "close", "snapshot", "invalid", "gap", "drop", "reject", "high_water", "final",
+})  # fmt: skip
+# RFC 6455's; a peer may send any number up to 4999. 0: the connection never opened.
+CLOSE_CODES = frozenset({"0", *(str(code) for code in range(1_000, 1_016))})
+EVENT_REASONS = CLOSE_CODES | {
+    "", "after_crash",
+    "stop", "silence", "error",
+    "crossed", "one_sided", "rejected", "dropped", "sequence_num", "bad_product",
+    "trade_id", "heartbeat",
+    "duplicate", "queue_full", "encode_failed", "spool_unreadable",
+    "malformed_json", "missing_field", "wrong_type", "bad_value", "bad_price", "bad_size",
+    "bad_time", "bad_trade_id", "unknown_type", "unknown_product", "refused",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,13 +42,17 @@ class Metric:
     owner: str
     labels: tuple[str, ...] = ()
     buckets: tuple[float, ...] = ()
+    # Label -> all it can say. `product` alone has no list: the settings close it.
+    values: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
+_BY_STREAM = {"stream": frozenset(STREAMS)}
 _PUBLISH_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 60.0)
 
 GATEWAY = (
     Metric("coinbase_messages_received_total", "counter", "1",
-           "Messages received from Coinbase, by type.", "gateway", ("type",)),
+           "Messages received from Coinbase, by type; `rejected` and `unknown_product` beside it.",
+           "gateway", ("type",), (), {"type": MESSAGE_TYPES}),
     Metric("coinbase_match_sequence", "gauge", "1",
            "The `sequence` of the newest match; not contiguous, so no gap follows from it.",
            "gateway", ("product",)),
@@ -36,13 +65,14 @@ GATEWAY = (
     Metric("websocket_reconnections_total", "counter", "1",
            "Connections opened after the first of each slot.", "gateway"),
     Metric("gateway_events_total", "counter", "1",
-           "Rows written to `events`, by kind and reason.", "gateway", ("kind", "reason")),
+           "Rows written to `events`, by kind and reason.", "gateway", ("kind", "reason"), (),
+           {"kind": EVENT_KINDS, "reason": EVENT_REASONS}),
     Metric("gateway_rows_total", "counter", "1",
-           "Rows closed into frames, by stream.", "gateway", ("stream",)),
+           "Rows closed into frames, by stream.", "gateway", ("stream",), (), _BY_STREAM),
     Metric("gateway_frames_published_total", "counter", "1",
-           "Frames that the bus has, by stream.", "gateway", ("stream",)),
+           "Frames that the bus has, by stream.", "gateway", ("stream",), (), _BY_STREAM),
     Metric("gateway_bytes_published_total", "counter", "By",
-           "Encoded bytes of those frames, by stream.", "gateway", ("stream",)),
+           "Encoded bytes of those frames, by stream.", "gateway", ("stream",), (), _BY_STREAM),
     Metric("gateway_publish_failures_total", "counter", "1",
            "Publish calls that failed; their frames are tried again.", "gateway"),
     Metric("gateway_publish_seconds", "histogram", "s",

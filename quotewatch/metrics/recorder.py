@@ -1,5 +1,8 @@
 """Instruments made from the catalogue: what is not declared there cannot be counted."""
 
+from collections.abc import Mapping
+from typing import TypeVar
+
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -9,9 +12,10 @@ from prometheus_client import (
     generate_latest,
 )
 
-from quotewatch.metrics.catalogue import CATALOGUE, Metric
+from quotewatch.errors import MetricError
+from quotewatch.metrics.catalogue import CATALOGUE, OTHER, Metric
 
-Instrument = Counter | Gauge | Histogram
+_Instrument = TypeVar("_Instrument", Counter, Gauge, Histogram)
 
 
 class Recorder:
@@ -19,28 +23,30 @@ class Recorder:
 
     def __init__(self, environment: str) -> None:
         self._environment = environment
-        disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for every counter, of no use to anybody here
+        disable_created_metrics()  # a second series for every counter, of no use to anybody here
         self._registry = CollectorRegistry()
-        self._instruments = {name: self._make(metric) for name, metric in CATALOGUE.items()}
+        self._counters: dict[str, Counter] = {}
+        self._gauges: dict[str, Gauge] = {}
+        self._histograms: dict[str, Histogram] = {}
+        for metric in CATALOGUE.values():
+            self._make(metric)
 
     def inc(self, name: str, value: float = 1, **labels: str) -> None:
         """Add to a counter. Counters never go down: nothing happens at zero or below."""
+        counter = _declared(self._counters, name, "counter")
+        series = self._labels(name, labels)
         if value > 0:
-            instrument = self._series(name, labels)
-            assert isinstance(instrument, Counter), name  # noqa: S101
-            instrument.inc(value)
+            counter.labels(**series).inc(value)
 
     def set(self, name: str, value: float, **labels: str) -> None:
         """Set a gauge."""
-        instrument = self._series(name, labels)
-        assert isinstance(instrument, Gauge), name  # noqa: S101
-        instrument.set(value)
+        gauge = _declared(self._gauges, name, "gauge")
+        gauge.labels(**self._labels(name, labels)).set(value)
 
     def observe(self, name: str, value: float, **labels: str) -> None:
         """Put a value into a histogram."""
-        instrument = self._series(name, labels)
-        assert isinstance(instrument, Histogram), name  # noqa: S101
-        instrument.observe(value)
+        histogram = _declared(self._histograms, name, "histogram")
+        histogram.labels(**self._labels(name, labels)).observe(value)
 
     def exposition(self) -> bytes:
         """Return the registry in Prometheus' text format."""
@@ -53,15 +59,44 @@ class Recorder:
         )
         return found or 0.0
 
-    def _series(self, name: str, labels: dict[str, str]) -> Instrument:
-        return self._instruments[name].labels(environment=self._environment, **labels)
+    def _labels(self, name: str, given: Mapping[str, str]) -> dict[str, str]:
+        """Complete the labels; a value the catalogue does not list is counted as `other`."""
+        metric = CATALOGUE[name]
+        if given.keys() != set(metric.labels):
+            wanted = ", ".join(metric.labels) or "none"
+            raise MetricError(f"{name}: labels {sorted(given)} given, the catalogue says {wanted}")
+        closed = {
+            label: value if label not in metric.values or value in metric.values[label] else OTHER
+            for label, value in given.items()
+        }
+        return {"environment": self._environment, **closed}
 
-    def _make(self, metric: Metric) -> Instrument:
+    def _make(self, metric: Metric) -> None:
         labels = ("environment", *metric.labels)
-        if metric.kind == "counter":
-            return Counter(metric.name, metric.meaning, labels, registry=self._registry)
         if metric.kind == "gauge":
-            return Gauge(metric.name, metric.meaning, labels, registry=self._registry)
-        return Histogram(
-            metric.name, metric.meaning, labels, buckets=metric.buckets, registry=self._registry
-        )
+            # Not there before it is known: 0 would be a lie.
+            gauge = Gauge(metric.name, metric.meaning, labels, registry=self._registry)
+            self._gauges[metric.name] = gauge
+            return
+        if metric.kind == "counter":
+            made: Counter | Histogram = Counter(
+                metric.name, metric.meaning, labels, registry=self._registry
+            )
+            self._counters[metric.name] = made
+        else:
+            made = Histogram(
+                metric.name, metric.meaning, labels, buckets=metric.buckets, registry=self._registry
+            )
+            self._histograms[metric.name] = made
+        if not metric.labels:
+            # There from the start: no rate shows a first failure that begins with a series at 1.
+            made.labels(environment=self._environment)
+
+
+def _declared(instruments: Mapping[str, _Instrument], name: str, kind: str) -> _Instrument:
+    found = instruments.get(name)
+    if found is None:
+        metric = CATALOGUE.get(name)
+        known = f"is a {metric.kind}, not a {kind}" if metric else "is not in the catalogue"
+        raise MetricError(f"{name!r} {known}; declare it in quotewatch/metrics/catalogue.py")
+    return found
