@@ -16,10 +16,10 @@ from quotewatch.errors import QuoteWatchError, SettingsError
 from quotewatch.local import arguments, servers
 from quotewatch.local.capture import CaptureError
 from quotewatch.local.demo import DemoPlan, demo
-from quotewatch.local.exchange_server import ExchangeConfig
-from quotewatch.local.fault_schedule import FAULTS, check_faults
+from quotewatch.local.exchange.fault_schedule import FAULTS, check_faults
+from quotewatch.local.exchange.listings import DEFAULT_PRODUCTS
+from quotewatch.local.exchange.server import ExchangeConfig
 from quotewatch.local.frame_listing import Listing, list_frames
-from quotewatch.local.listings import DEFAULT_PRODUCTS
 from quotewatch.local.live import run
 from quotewatch.streams import STREAMS
 

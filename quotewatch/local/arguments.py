@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from quotewatch.local.fault_schedule import FAULTS
+from quotewatch.local.exchange.fault_schedule import FAULTS
 
 _PRODUCT = re.compile(r"[A-Z0-9]{1,20}-[A-Z0-9]{1,20}")
 _HIGHEST_PORT = 65_535

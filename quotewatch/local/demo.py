@@ -20,10 +20,10 @@ from quotewatch.bus.sqlite import SqliteBus
 from quotewatch.bus.topology import write_subscription
 from quotewatch.errors import SettingsError
 from quotewatch.local import stack
-from quotewatch.local.audit import audit
 from quotewatch.local.children import Child
 from quotewatch.local.console import RunConsole
-from quotewatch.local.evidence import Source
+from quotewatch.local.proof.audit import audit
+from quotewatch.local.proof.evidence import Source
 from quotewatch.local.summary import summarize
 from quotewatch.local.tap import Tap
 from quotewatch.message import Message

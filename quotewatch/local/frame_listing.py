@@ -21,7 +21,7 @@ from quotewatch.bus.sqlite import SqliteBus
 from quotewatch.bus.topology import topology, write_subscription
 from quotewatch.errors import SettingsError
 from quotewatch.frames import decode, identify
-from quotewatch.local.row_keys import plain_text
+from quotewatch.local.proof.row_keys import plain_text
 from quotewatch.local.stack import bus_path
 from quotewatch.local.tap import console_subscription
 from quotewatch.message import Message

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from quotewatch.errors import SettingsError
-from quotewatch.local.exchange_server import ExchangeConfig, serve_exchange
+from quotewatch.local.exchange.server import ExchangeConfig, serve_exchange
 from quotewatch.local.replay import serve_replay
 
 _REFRESH_SECONDS = 0.25

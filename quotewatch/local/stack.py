@@ -8,6 +8,7 @@ import json
 import os
 import re
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -132,7 +133,9 @@ def conclude(
     show_summary(console, summary, places)
     data = shown(places["data"])
     console.print(
-        f"Try: python -m quotewatch frames features --data {data}", soft_wrap=True, highlight=False
+        f"Try: {_python()} -m quotewatch frames features --data {data}",
+        soft_wrap=True,
+        highlight=False,
     )
     return LOSS if "loss" in summary else OK
 
@@ -158,3 +161,9 @@ def make_writable(path: Path, what: str) -> None:
             raise SettingsError(f"{what} {path}: expected a file that can be written")
     except OSError as error:
         raise SettingsError(f"{what} {path}: cannot be written: {error}") from error
+
+
+def _python() -> str:
+    """Spell this interpreter as one would type it here: `make demo` leaves no environment active."""
+    path = Path(sys.executable)
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from quotewatch.local.audit import Audit
+from quotewatch.local.proof.audit import Audit
 from quotewatch.local.tally import Tally
 
 Summary = dict[str, Any]

@@ -23,13 +23,15 @@ class Recorder:
 
     def __init__(self, environment: str) -> None:
         self._environment = environment
-        disable_created_metrics()  # a second series for every counter, of no use to anybody here
+        # A second series for every counter, of no use to anybody here.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
         self._counters: dict[str, Counter] = {}
         self._gauges: dict[str, Gauge] = {}
         self._histograms: dict[str, Histogram] = {}
         for metric in CATALOGUE.values():
             self._make(metric)
+        self._begin()
 
     def inc(self, name: str, value: float = 1, **labels: str) -> None:
         """Add to a counter. Counters never go down: nothing happens at zero or below."""
@@ -72,25 +74,26 @@ class Recorder:
         return {"environment": self._environment, **closed}
 
     def _make(self, metric: Metric) -> None:
+        name, meaning, registry = metric.name, metric.meaning, self._registry
         labels = ("environment", *metric.labels)
-        if metric.kind == "gauge":
-            # Not there before it is known: 0 would be a lie.
-            gauge = Gauge(metric.name, metric.meaning, labels, registry=self._registry)
-            self._gauges[metric.name] = gauge
-            return
-        if metric.kind == "counter":
-            made: Counter | Histogram = Counter(
-                metric.name, metric.meaning, labels, registry=self._registry
-            )
-            self._counters[metric.name] = made
-        else:
-            made = Histogram(
-                metric.name, metric.meaning, labels, buckets=metric.buckets, registry=self._registry
-            )
-            self._histograms[metric.name] = made
-        if not metric.labels:
-            # There from the start: no rate shows a first failure that begins with a series at 1.
-            made.labels(environment=self._environment)
+        match metric.kind:
+            case "counter":
+                self._counters[name] = Counter(name, meaning, labels, registry=registry)
+            case "gauge":
+                self._gauges[name] = Gauge(name, meaning, labels, registry=registry)
+            case "histogram":
+                self._histograms[name] = Histogram(
+                    name, meaning, labels, buckets=metric.buckets, registry=registry
+                )
+
+    def _begin(self) -> None:
+        """Show counts at 0: no rate tells a first failure from a series that begins at 1.
+
+        A gauge is not there before it is known: its 0 would be a lie.
+        """
+        for name, counted in (self._counters | self._histograms).items():
+            if not CATALOGUE[name].labels:
+                counted.labels(environment=self._environment)
 
 
 def _declared(instruments: Mapping[str, _Instrument], name: str, kind: str) -> _Instrument:

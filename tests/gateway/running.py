@@ -18,7 +18,7 @@ from ingest_gateway.spool import DirectorySpool, Spool
 from quotewatch.bus.port import Bus
 from quotewatch.bus.sqlite import SqliteBus
 from quotewatch.bus.topology import topology
-from quotewatch.clock import SystemClock, new_epoch
+from quotewatch.clock import Clock, SystemClock, new_epoch
 from quotewatch.coinbase import exchange
 from quotewatch.frames import Frame, decode
 from quotewatch.metrics.recorder import Recorder
@@ -157,9 +157,11 @@ async def running(
     bus: Bus | None = None,
     make_spool: Callable[[Path, str], Spool] = DirectorySpool,
     memory_bytes: int = 50_000_000,
+    clock: Clock | None = None,
+    repair: Callable[[], bool] = lambda: False,
 ) -> AsyncIterator[Running]:
     """Run a gateway in this loop; stop it at the end and collect all it published."""
-    clock = SystemClock()
+    clock = clock or SystemClock()
     epoch = new_epoch(clock.now_ns())
     recorder = Recorder("test")
     reading_bus = SqliteBus(path / "bus.db")
@@ -174,6 +176,7 @@ async def running(
         epoch=epoch,
         producer="test",
         memory_bytes=memory_bytes,
+        repair=repair,
     )
 
     async def connect() -> Receiver:

@@ -14,7 +14,7 @@ from websockets.sync.client import connect
 
 from quotewatch.__main__ import main
 from quotewatch.coinbase import exchange
-from tests.local.made_up_run import EPOCH, SYMBOL, MadeUpRun
+from tests.local.proof.made_up_run import EPOCH, SYMBOL, MadeUpRun
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 60.0

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from quotewatch.bus.sqlite import SqliteBus
-from quotewatch.local.audit import audit
 from quotewatch.local.demo import frames_to_write
+from quotewatch.local.proof.audit import audit
 from tests.availability import cannot_run
 
 ROOT = Path(__file__).parents[2]

@@ -16,7 +16,7 @@ from quotewatch.errors import SettingsError
 from quotewatch.local.capture import CaptureError, read_capture
 from quotewatch.local.replay import ReplayReport, serve_replay
 from tests.captures import capture_files
-from tests.local.listener import StoppedClock, run
+from tests.local.exchange.listener import StoppedClock, run
 
 MESSAGES = ['{"type":"one"}', '{"type":"two","price":"1.50"}', '{"type": "drei · ü"}']
 

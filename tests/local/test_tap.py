@@ -10,7 +10,7 @@ from quotewatch.bus.port import Message
 from quotewatch.bus.topology import write_subscription
 from quotewatch.local.tally import Latencies, SeqCheck
 from quotewatch.local.tap import Tap
-from tests.local.made_up_run import SYMBOL, MadeUpRun
+from tests.local.proof.made_up_run import SYMBOL, MadeUpRun
 
 
 @pytest.fixture
