@@ -61,4 +61,8 @@ $(VENV)/dev.stamp: requirements-dev.txt $(VENV)/run.stamp
 $(VENV)/bench.stamp: requirements-bench.txt $(VENV)/run.stamp
 	@echo "Installing what the benchmarks compare with (once) ..."
 	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-bench.txt
+	@# The last release that reads the Exchange feed; beside the newer one, never instead of it.
+	@test -d $(VENV)/cryptofeed-2.4.0 || $(PY) -m pip install --quiet --disable-pip-version-check \
+		--target $(VENV)/cryptofeed-2.4.0 cryptofeed==2.4.0 \
+		|| { rm -rf $(VENV)/cryptofeed-2.4.0; echo "cryptofeed 2.4.0 could not be installed: the Exchange is measured without its peer."; }
 	@touch $@

@@ -1,6 +1,7 @@
 """`python -m ingest_gateway`: the gateway alone, configured by the environment."""
 
 import asyncio
+import contextlib
 import gc
 import os
 import signal
@@ -8,11 +9,11 @@ import socket
 import sys
 from collections.abc import Callable
 
+from ingest_gateway.connection import Connect
 from ingest_gateway.gateway import Gateway, Parts
-from ingest_gateway.health import HealthServer
 from ingest_gateway.outbox import Outbox, producer_name
+from ingest_gateway.preflight import take_port, take_spool
 from ingest_gateway.receiver import Receiver, open_websocket
-from ingest_gateway.spool import open_spool
 from quotewatch.bus.opening import open_bus
 from quotewatch.bus.port import Bus
 from quotewatch.bus.topology import topology
@@ -46,37 +47,40 @@ async def _serve(settings: Settings) -> int:
     epoch = new_epoch(clock.now_ns())
     recorder = Recorder(settings.environment)
     _log.info("settings", epoch=epoch, **settings.shown())
-    bus = open_bus(settings.bus, path=settings.bus_path, project=settings.project)
-    create = _creator(bus, settings)
-    create()
-    spool = open_spool(settings.effective_spool, epoch)
-    outbox = Outbox(
-        bus, spool, recorder, clock, epoch=epoch,
-        producer=producer_name(os.environ, socket.gethostname()),
-        memory_bytes=settings.queue_mb * 1_000_000, repair=create,
-    )  # fmt: skip
+    with contextlib.ExitStack() as opened:
+        health = opened.enter_context(contextlib.closing(take_port(settings)))
+        bus = open_bus(settings.bus, path=settings.bus_path, project=settings.project)
+        opened.enter_context(contextlib.closing(bus))
+        create = _creator(bus, settings)
+        create()
+        spool = take_spool(settings, epoch)
+        outbox = Outbox(
+            bus, spool, recorder, clock, epoch=epoch,
+            producer=producer_name(os.environ, socket.gethostname()),
+            memory_bytes=settings.queue_mb * 1_000_000, repair=create,
+        )  # fmt: skip
+        parts = Parts(outbox, spool, recorder, clock, _connector(settings))
+        gateway = Gateway(settings, parts, epoch)
+        health.start(
+            alive=lambda: gateway.readings.stuck(clock.monotonic()),
+            ready=lambda: gateway.readings.problems(clock.monotonic()),
+            metrics=recorder.exposition,
+        )
+        _log.info("listening", port=health.port)
+        safe = await gateway.run(_stop_on_signals())
+    _log.info("stopped", epoch=epoch, safe=safe)
+    return 0 if safe else _UNSAFE
+
+
+def _connector(settings: Settings) -> Connect:
+    """Return what opens one connection to the feed."""
 
     async def connect() -> Receiver:
         return await open_websocket(
             settings.effective_feed_url, settings.max_message_mb * 1_000_000
         )
 
-    gateway = Gateway(settings, Parts(outbox, spool, recorder, clock, connect), epoch)
-    health = HealthServer(
-        settings.http_port,
-        alive=lambda: gateway.readings.stuck(clock.monotonic()),
-        ready=lambda: gateway.readings.problems(clock.monotonic()),
-        metrics=recorder.exposition,
-    )
-    health.start()
-    _log.info("listening", port=health.port)
-    try:
-        safe = await gateway.run(_stop_on_signals())
-    finally:
-        health.close()
-        bus.close()
-    _log.info("stopped", epoch=epoch, safe=safe)
-    return 0 if safe else _UNSAFE
+    return connect
 
 
 def _creator(bus: Bus, settings: Settings) -> Callable[[], bool]:

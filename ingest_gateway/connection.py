@@ -13,6 +13,7 @@ from ingest_gateway.backoff import Backoff
 from ingest_gateway.dialect import Dialect
 from ingest_gateway.journal import Journal
 from ingest_gateway.lane import Lane
+from ingest_gateway.pace import Pace
 from ingest_gateway.reader import Reader
 from ingest_gateway.receiver import FeedClosedError, Receiver
 from ingest_gateway.subscriber import Subscriber
@@ -42,6 +43,7 @@ class Wiring:
     clock: Clock
     next_conn: Callable[[], int]
     watchdog_seconds: float
+    pace: Pace
 
 
 class Connection:
@@ -135,6 +137,9 @@ class Connection:
         requests = subscriber.start(heard)
         while True:
             for request in requests:
+                pause = wiring.pace.wait_seconds(wiring.clock.monotonic())
+                if pause and await _wait(stop, pause):
+                    return "stop"
                 await receiver.send(request)
             if await _wait(stop, _LOOK_SECONDS):
                 return "stop"

@@ -22,6 +22,7 @@ class Dialect:
     book_channels: tuple[str, ...]  # asked again for a fresh snapshot
     product_channels: tuple[str, ...]  # those that an acknowledgement lists products for
     heartbeats_by_product: bool
+    requests_per_second: float  # of one address, all its connections together
 
 
 DIALECTS: Mapping[str, Dialect] = {
@@ -33,6 +34,7 @@ DIALECTS: Mapping[str, Dialect] = {
         book_channels=(exchange.LEVEL2,),
         product_channels=(exchange.LEVEL2, exchange.MATCHES),
         heartbeats_by_product=True,
+        requests_per_second=50.0,  # takes 100
     ),
     "advanced": Dialect(
         reader=AdvancedReader,
@@ -42,5 +44,6 @@ DIALECTS: Mapping[str, Dialect] = {
         book_channels=(advanced.LEVEL2,),
         product_channels=(advanced.LEVEL2, advanced.TRADES),
         heartbeats_by_product=False,
+        requests_per_second=7.0,  # takes 8
     ),
 }

@@ -14,6 +14,7 @@ from ingest_gateway.dialect import DIALECTS
 from ingest_gateway.journal import Journal
 from ingest_gateway.lane import Lane
 from ingest_gateway.outbox import Loss, Outbox
+from ingest_gateway.pace import Pace
 from ingest_gateway.readings import Readings
 from ingest_gateway.spool import Spool
 from ingest_gateway.tape import Tape
@@ -99,14 +100,16 @@ class Gateway:
 
     def _make_connections(self) -> list[Connection]:
         settings, parts = self._settings, self.parts
+        dialect = DIALECTS[settings.feed_dialect]
         wiring = Wiring(
             connect=parts.connect,
-            dialect=DIALECTS[settings.feed_dialect],
+            dialect=dialect,
             tape=self.tape,
             journal=self.journal,
             clock=parts.clock,
             next_conn=self._next_conn,
             watchdog_seconds=settings.watchdog_s,
+            pace=Pace(dialect.requests_per_second),
         )
         size = settings.products_per_connection
         return [

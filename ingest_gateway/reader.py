@@ -8,7 +8,6 @@ can be read is kept, also while its book is lost: a reader of the rows sees what
 import re
 from collections.abc import Iterable, Mapping
 from itertools import chain
-from math import fsum
 
 import msgspec
 
@@ -17,12 +16,14 @@ from ingest_gateway.lane import Lane
 from ingest_gateway.tape import Column, Tape
 from quotewatch.coinbase.values import Number
 from quotewatch.errors import WireError
-from quotewatch.market.book import TOP, Book
+from quotewatch.market.book import Book
 from quotewatch.market.continuity import Arrival, Gap
-from quotewatch.market.features import top_of
+from quotewatch.market.features import depth_of, same_best, top_of
 
 _PRODUCT = re.compile(rb'"product_id"\s*:\s*"([^"]{1,40})"')
 _SAMPLE = 300  # bytes of a rejected message that its log line shows
+# After these, more than the book may be lost: a snapshot of the book alone does not answer them.
+LOST_MORE = frozenset({"sequence_num", "silence", "refused", "unsubscribed"})
 _PLACE = re.compile(r" - at `.*`$")
 
 Levels = list[tuple[str, str]]
@@ -48,6 +49,11 @@ class Reader:
         """Take one message as it came from the socket."""
         raise NotImplementedError
 
+    def want(self, symbol: str, reason: str) -> None:
+        """Ask for a fresh snapshot; that more than the book is lost is not forgotten over it."""
+        if self.wanted.get(symbol) not in LOST_MORE:
+            self.wanted[symbol] = reason
+
     def lose_all(self, reason: str, received_us: int) -> None:
         """Give up every book of this connection: something was lost and it may have been theirs."""
         for lane in self._lanes.values():
@@ -55,7 +61,7 @@ class Reader:
 
     def lose(self, lane: Lane, reason: str, received_us: int) -> None:
         """Give up one book and ask for a fresh snapshot."""
-        self.wanted.setdefault(lane.symbol, reason)
+        self.want(lane.symbol, reason)
         if lane.book is None:
             return
         self._journal.note(
@@ -90,7 +96,8 @@ class Reader:
             self._spoilt(lane, "one_sided" if book.one_sided else "crossed", received_us)
             return
         lane.begin(book)
-        self.wanted.pop(lane.symbol, None)
+        if self.wanted.get(lane.symbol) not in LOST_MORE:
+            self.wanted.pop(lane.symbol, None)
 
     def _spoilt(self, lane: Lane, reason: str, received_us: int) -> None:
         """Give up a book that its own snapshot began spoilt."""
@@ -99,7 +106,7 @@ class Reader:
             stream="raw_orderbook",
         )  # fmt: skip
         lane.end()
-        self.wanted[lane.symbol] = reason
+        self.want(lane.symbol, reason)
 
     def _levels(self, levels: Levels) -> list[tuple[Number, float]]:
         keys, sizes = self._keys, self._sizes
@@ -153,26 +160,15 @@ class Reader:
 
     def _look(self, lane: Lane, book: Book, received_us: int) -> bool:
         """Read the top of a book that moved; a crossed or one-sided book ends here."""
-        bid_side, ask_side = book.bids, book.asks
-        bids, asks = bid_side.keys, ask_side.keys
+        bids, asks = book.bids.keys, book.asks.keys
         if not bids or not asks:
             self.lose(lane, "one_sided", received_us)
             return False
-        bid, ask = bids[-1], -asks[-1]
-        if bid >= ask:
+        if bids[-1] >= -asks[-1]:
             self.lose(lane, "crossed", received_us)
             return False
-        bid_sizes, ask_sizes = bid_side.sizes, ask_side.sizes
-        top = lane.top
-        # The best levels move in a fifth to a half of the rows that come here; the rest costs
-        # a third.
-        if (
-            bid_sizes[-1] == top.bid_size
-            and ask_sizes[-1] == top.ask_size
-            and bid == top.bid
-            and ask == top.ask
-        ):
-            lane.depth = fsum(bid_sizes[-TOP:] + ask_sizes[-TOP:])
+        if same_best(book, lane.top):
+            lane.depth = depth_of(book)
         else:
             lane.top = top_of(book)
             lane.depth = lane.top.depth

@@ -74,7 +74,8 @@ async def open_websocket(url: str, max_message_bytes: int) -> Receiver:
             close_timeout=_CLOSE_SECONDS,
             compression=None,  # inflating costs a third more per message than the traffic saved
         )
-    except (OSError, TimeoutError, InvalidHandshake, InvalidURI, EOFError) as error:
+    # ValueError: a redirect to a host or port that cannot be one.
+    except (OSError, TimeoutError, InvalidHandshake, InvalidURI, EOFError, ValueError) as error:
         raise FeedClosedError(0, f"connect: {type(error).__name__}: {error}") from error
     return WebSocketReceiver(socket)
 

@@ -1,7 +1,8 @@
 """What to ask the exchange for, and when to ask again. Pure: answers in, requests out.
 
 One bad product voids a whole subscribe on the Exchange feed and is left out of the answer on
-Advanced Trade: either way it is named in `events` and the others go on.
+Advanced Trade: either way it is named in `events` and the others go on. A refusal may have a reason
+that passes, so a bad product is asked for again now and then, alone.
 """
 
 import re
@@ -11,14 +12,16 @@ from ingest_gateway.backoff import Backoff
 from ingest_gateway.dialect import Dialect
 from ingest_gateway.journal import Journal
 from ingest_gateway.lane import Lane
-from ingest_gateway.reader import Reader
+from ingest_gateway.reader import LOST_MORE, Reader
 from quotewatch.clock import US_PER_SECOND
 
 ANSWER_SECONDS = 10.0  # an acknowledgement or a snapshot that takes longer is not coming
-_PAUSE_SECONDS = 0.5  # between rounds: Advanced Trade takes 8 requests a second and address
+RETRY_BAD_SECONDS = 300.0
+_PAUSE_SECONDS = 0.5  # between rounds of fresh snapshots
+# A refusal that names nobody is about the product asked alone before it, if it comes in this time.
+_PROBE_SECONDS = 3.0
+_ECHO_SECONDS = 1.0  # Advanced Trade refuses the request of each channel
 _PRODUCT = re.compile(r"[A-Z0-9]+-[A-Z0-9]+")
-# After these, more than the book may be lost: every channel of the product is asked again.
-_LOST_MORE = frozenset({"sequence_num", "silence"})
 
 
 class Subscriber:
@@ -39,9 +42,12 @@ class Subscriber:
         self._journal = journal
         self._asked: dict[str, float] = {}  # product -> when its answer was first waited for
         self._acked: set[str] = set()
-        self._bad: set[str] = set()
+        self._newest_ack: Mapping[str, set[str]] = {}
+        self._whole: set[str] = set()  # in every channel of the newest acknowledgement
+        self._bad: dict[str, float] = {}  # product -> when it was refused
         self._alone: list[str] = []  # to be asked one by one: a refusal named none of them
         self._probed: str | None = None
+        self._quiet_until = 0.0  # so long an anonymous refusal is an echo of the one before
         self._backoffs: dict[str, Backoff] = {}
         self._next_ask: dict[str, float] = {}
         self._next_round = 0.0
@@ -54,6 +60,7 @@ class Subscriber:
         """Look at what was answered since; return what to ask now."""
         requests = self._take_refusals(now, now_us)
         self._take_acks(now_us)
+        self._retry_bad(now)
         if not requests:
             requests = self._probe(now)
         self._drop_unanswered(now, now_us)
@@ -61,11 +68,6 @@ class Subscriber:
         if now >= self._next_round:
             requests += self._resync(now)
         return requests
-
-    @property
-    def answered(self) -> bool:
-        """Whether the exchange has acknowledged anything."""
-        return bool(self._acked)
 
     # Acknowledgements and refusals
 
@@ -75,10 +77,15 @@ class Subscriber:
         return self._dialect.subscribe(products, self._dialect.channels)
 
     def _take_acks(self, now_us: int) -> None:
-        acked = self._reader.acked
-        listed = [acked.get(channel, set()) for channel in self._dialect.product_channels]
-        for product in (set.intersection(*listed) & self._lanes.keys()) - self._acked - self._bad:
+        newest = self._reader.acked
+        if newest is self._newest_ack:
+            return
+        self._newest_ack = newest
+        listed = [newest.get(channel, set()) for channel in self._dialect.product_channels]
+        self._whole = set.intersection(*listed) & self._lanes.keys()
+        for product in (set.union(*listed) & self._lanes.keys()) - self._acked:
             self._acked.add(product)
+            self._bad.pop(product, None)  # late, but there
             self._lanes[product].heard_us = now_us
         if self._probed in self._acked:
             self._probed = None
@@ -87,24 +94,31 @@ class Subscriber:
         requests: list[bytes] = []
         refusals, self._reader.refusals = self._reader.refusals, []
         for text in refusals:
-            named = (set(_PRODUCT.findall(text)) & self._lanes.keys()) - self._bad
-            if not named and self._probed is not None:
-                named = {self._probed}
-            self._probed = None
-            for product in sorted(named):
-                self._refuse(product, now_us, text)
-            if not named:
-                self._journal.note(
-                    "reject", now_us, self._reader.conn, reason="refused", count=1, error=text
-                )
-            requests += self._ask_the_others(now, one_by_one=not named)
+            named = set(_PRODUCT.findall(text)) & self._lanes.keys()
+            echo = named <= self._bad.keys() if named else now < self._quiet_until
+            if not echo:
+                requests += self._take_refusal(text, named - self._bad.keys(), now, now_us)
         return requests
+
+    def _take_refusal(self, text: str, named: set[str], now: float, now_us: int) -> list[bytes]:
+        """Write down who is refused; return how the others are asked for."""
+        if not named:
+            self._quiet_until = now + _ECHO_SECONDS
+            named = set() if self._probed is None else {self._probed}
+        self._probed = None
+        for product in sorted(named):
+            self._refuse(product, now, now_us, text)
+        if not named:
+            self._journal.note(
+                "reject", now_us, self._reader.conn, reason="refused", count=1, error=text
+            )
+        return self._ask_the_others(now, one_by_one=not named)
 
     def _ask_the_others(self, now: float, *, one_by_one: bool) -> list[bytes]:
         """Ask again for what the refusal voided beside the bad product."""
         for product in self._acked:
             if self._lanes[product].book is None:
-                self._reader.wanted.setdefault(product, "refused")
+                self._reader.want(product, "refused")
         waiting = self._open()
         if not waiting or self._alone:
             return []
@@ -115,11 +129,13 @@ class Subscriber:
 
     def _open(self) -> list[str]:
         """Return the products that were asked for and neither acknowledged nor refused."""
-        return [name for name in self._lanes if name not in self._acked | self._bad]
+        return [name for name in self._lanes if name not in self._acked | self._bad.keys()]
 
     def _probe(self, now: float) -> list[bytes]:
         """Ask for the next product alone, once the one before it is answered."""
-        if self._probed is not None and now - self._asked[self._probed] < 1.0:
+        if now < self._quiet_until:
+            return []
+        if self._probed is not None and now - self._asked[self._probed] < _PROBE_SECONDS:
             return []
         while self._alone:
             product = self._alone.pop(0)
@@ -130,14 +146,16 @@ class Subscriber:
 
     def _drop_unanswered(self, now: float, now_us: int) -> None:
         """Name the products that the exchange left out of its answer."""
-        if not self._acked or self._alone:
+        if not self._newest_ack or self._alone:
             return
         for product in self._open():
-            if now - self._asked.get(product, now) > ANSWER_SECONDS:
-                self._refuse(product, now_us, "not acknowledged")
+            # A book that lives says more than an answer that does not come.
+            late = now - self._asked[product] > ANSWER_SECONDS
+            if late and self._lanes[product].book is None:
+                self._refuse(product, now, now_us, "not acknowledged")
 
-    def _refuse(self, product: str, now_us: int, text: str) -> None:
-        self._bad.add(product)
+    def _refuse(self, product: str, now: float, now_us: int, text: str) -> None:
+        self._bad[product] = now
         self._acked.discard(product)
         self._journal.note(
             "reject", now_us, self._reader.conn, symbol=product, reason="bad_product", count=1,
@@ -146,20 +164,35 @@ class Subscriber:
         self._reader.lose(self._lanes[product], "bad_product", now_us)
         del self._reader.wanted[product]
 
+    def _retry_bad(self, now: float) -> None:
+        """Let products that were refused long ago be asked for again."""
+        for product in [one for one, at in self._bad.items() if now - at > RETRY_BAD_SECONDS]:
+            del self._bad[product]
+            self._asked[product] = now
+            self._alone.append(product)
+
     # Fresh snapshots
 
     def _watch_products(self, now: float, now_us: int) -> None:
-        """Ask again for books that did not come and for products that fell silent."""
+        """Ask again for what did not come: books, subscriptions, any sign of life."""
         for product in self._acked:
             lane = self._lanes[product]
-            late = now - self._asked[product] > ANSWER_SECONDS
-            if lane.book is None and late and product not in self._reader.wanted:
-                self._reader.wanted[product] = "no_snapshot"
+            if now - self._asked[product] > ANSWER_SECONDS:
+                self._watch_answer(lane, now_us)
             silent = now_us - lane.heard_us > self._silence_us
             if self._dialect.heartbeats_by_product and silent:
                 lane.heard_us = now_us
                 self._reader.lose(lane, "silence", now_us)
-                self._reader.wanted[product] = "silence"
+
+    def _watch_answer(self, lane: Lane, now_us: int) -> None:
+        """Look whether what was asked is there by now: the newest acknowledgement lists it all."""
+        product, listed = lane.symbol, self._newest_ack
+        if not all(product in listed.get(name, ()) for name in self._dialect.book_channels):
+            self._reader.lose(lane, "unsubscribed", now_us)
+        elif product not in self._whole:
+            self._reader.want(product, "unsubscribed")
+        elif lane.book is None and product not in self._reader.wanted:
+            self._reader.want(product, "no_snapshot")
 
     def _resync(self, now: float) -> list[bytes]:
         due = [
@@ -170,7 +203,7 @@ class Subscriber:
         if not due:
             return []
         self._next_round = now + _PAUSE_SECONDS
-        more = [name for name in due if self._reader.wanted[name] in _LOST_MORE]
+        more = [name for name in due if self._reader.wanted[name] in LOST_MORE]
         book = [name for name in due if name not in more]
         for product in due:
             backoff = self._backoffs.setdefault(product, Backoff())

@@ -167,6 +167,7 @@ def _words(values: Column) -> "pa.DictionaryArray[Any, Any]":
 def _changes(page: Page, ends: Column) -> "pa.Array[Any]":
     """Build list<struct<side, price, size>> from the flat changes."""
     keys, sizes = page.changes[0::2], page.changes[1::2]
+    asks: pa.Array[Any]
     if page.long_numbers and {*map(type, keys), *map(type, sizes)} != {float}:
         prices = _decimals([number_text(-key if key < 0 else key) for key in keys])
         amounts = _decimals(
@@ -175,8 +176,8 @@ def _changes(page: Page, ends: Column) -> "pa.Array[Any]":
         asks = pa.array([int(key < 0) for key in keys], pa.int8())
     else:
         signed = pa.array(keys, pa.float64())
-        asks = pc.less(signed, 0.0).cast(pa.int8())
         prices, amounts = _exact(pc.abs(signed)), _exact(pa.array(sizes, pa.float64()))
+        asks = pc.less(signed, pa.scalar(0.0)).cast(pa.int8())
     sides = pa.DictionaryArray.from_arrays(asks, _SIDES)
     fields = {"side": sides, "price": prices, "size": amounts}
     element = pa.StructArray.from_arrays(
@@ -189,19 +190,32 @@ def _changes(page: Page, ends: Column) -> "pa.Array[Any]":
 
 
 _SIDES = pa.array(["bid", "ask"], pa.string())
-_SCALE = 1e8
-_MOST_EXACT = 1e7  # below it, a float that came from eight decimals is one whole number of 1e-8
+_SCALE = pa.scalar(1e8)
+_MOST_EXACT = pa.scalar(
+    1e7
+)  # below it, a float that came from eight decimals is one whole number of 1e-8
 
 
 def _exact(values: "pa.Array[Any]") -> "pa.Array[Any]":
     """Turn floats of up to fifteen digits back into the decimals that they were spelled as."""
     units = pc.round(pc.multiply(values, _SCALE))
     # Two decimals of so few digits are never the same float: what comes back unchanged was exact.
-    same = pc.equal(pc.divide(units, _SCALE), values)
-    if pc.all(same).as_py() is not False and (pc.max(values).as_py() or 0.0) < _MOST_EXACT:
-        whole = units.cast(pa.int64()).cast(pa.decimal128(38, 0))
-        return pa.Array.from_buffers(NARROW_DECIMAL, len(whole), whole.buffers())
-    return _decimals([number_text(value) for value in values.to_pylist()])
+    odd = pc.or_(
+        pc.not_equal(pc.divide(units, _SCALE), values), pc.greater_equal(values, _MOST_EXACT)
+    )
+    if not pc.any(odd).as_py():
+        return _of_units(units)
+    # Large sizes of cheap coins, or more than eight decimals: by way of their texts.
+    rest: Column = values.filter(odd).to_pylist()
+    others = _decimals([number_text(value) for value in rest])
+    usual = _of_units(pc.if_else(odd, pa.scalar(0.0), units)).cast(others.type)
+    exact: pa.Array[Any] = pc.replace_with_mask(usual, odd, others)
+    return exact
+
+
+def _of_units(units: "pa.Array[Any]") -> "pa.Array[Any]":
+    whole = units.cast(pa.int64()).cast(pa.decimal128(38, 0))
+    return pa.Array.from_buffers(NARROW_DECIMAL, len(whole), whole.buffers())
 
 
 def _batch(columns: "dict[str, pa.Array[Any]]") -> pa.RecordBatch:
@@ -245,11 +259,17 @@ def _trades(page: Page) -> pa.RecordBatch:
     )
 
 
+def _fields(kind: type[Top] | type[Windowed], records: Column) -> dict[str, Column]:
+    return {
+        name: list(values)
+        for name, values in zip(kind._fields, zip(*records, strict=True), strict=True)
+    }
+
+
 def _features(page: Page) -> pa.RecordBatch:
     column = _columns(page, FEATURE_ROW)
-    tops: dict[str, Column] = dict(zip(Top._fields, zip(*column["top"], strict=True), strict=True))
-    windowed = dict(zip(Windowed._fields, zip(*column["windowed"], strict=True), strict=True))
-    values = tops | windowed | {"depth": column["depth"]}
+    values = _fields(Top, column["top"]) | _fields(Windowed, column["windowed"])
+    values["depth"] = column["depth"]  # newer than that of the top
     columns: dict[str, pa.Array[Any]] = {
         "symbol": _codes(column["symbol"], page.symbols),
         "book": pa.array(column["book"], pa.int32()),

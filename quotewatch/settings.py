@@ -69,8 +69,14 @@ class Settings(BaseSettings):
     @field_validator("feed_url")
     @classmethod
     def _check_url(cls, url: str) -> str:
-        if url and (urlsplit(url).scheme not in {"ws", "wss"} or not urlsplit(url).hostname):
-            raise ValueError("expected a URL like wss://ws-feed.exchange.coinbase.com")
+        expected = "expected a URL like wss://ws-feed.exchange.coinbase.com"
+        try:
+            parts = urlsplit(url)
+            known = parts.scheme in {"ws", "wss"} and parts.hostname and parts.port != 0
+        except ValueError as error:  # a port that is no number, or too large
+            raise ValueError(f"{expected}: {error}") from error
+        if url and not known:
+            raise ValueError(expected)
         return url
 
     @model_validator(mode="after")

@@ -29,6 +29,15 @@ def test_nothing_set_is_a_laptop() -> None:
     assert settings.effective_spool == "data/spool"
 
 
+@pytest.mark.parametrize(
+    "url", ["ws://127.0.0.1:99999", "ws://host:abc", "wss://", "host:80", "ws://[::1", "ws://h:0"]
+)
+def test_a_feed_url_that_cannot_be_one_is_refused(
+    monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    assert "QUOTEWATCH_FEED_URL" in refused(monkeypatch, QUOTEWATCH_FEED_URL=url)
+
+
 def test_empty_is_unset(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QUOTEWATCH_FRAME_MS_RAW", "")
     assert load_settings().frame_ms_raw == 2_000

@@ -131,9 +131,10 @@ def conclude(
         write_summary(file, summary)
         places = {**places, "summary": file}
     show_summary(console, summary, places)
-    data = shown(places["data"])
+    # Spelled as one would type it here: `make demo` leaves no environment active.
+    data, python = shown(places["data"]), shown(Path(sys.executable))
     console.print(
-        f"Try: {_python()} -m quotewatch frames features --data {data}",
+        f"Try: {python} -m quotewatch frames features --data {data}",
         soft_wrap=True,
         highlight=False,
     )
@@ -161,9 +162,3 @@ def make_writable(path: Path, what: str) -> None:
             raise SettingsError(f"{what} {path}: expected a file that can be written")
     except OSError as error:
         raise SettingsError(f"{what} {path}: cannot be written: {error}") from error
-
-
-def _python() -> str:
-    """Spell this interpreter as one would type it here: `make demo` leaves no environment active."""
-    path = Path(sys.executable)
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

@@ -15,7 +15,6 @@ _INFINITY = float("inf")
 TOP = 10  # levels a side that features look at
 _FULL = 256  # levels in the lists before the worse half moves to the dict
 _HALF = _FULL // 2
-_NEAR = 16  # levels at the best that are searched first
 _LOW = 32  # levels in the lists below which they are filled again; never below TOP
 
 
@@ -41,12 +40,8 @@ class BookSide:
             self._put_deep(key, size)
             return False
         keys = self.keys
+        at = bisect_left(keys, key)
         count = len(keys)
-        # Most changes are near the best: a search among few levels touches little memory.
-        if count > _NEAR and key > keys[-_NEAR]:
-            at = bisect_left(keys, key, count - _NEAR)
-        else:
-            at = bisect_left(keys, key)
         if at < count and keys[at] == key:
             if size:
                 self.sizes[at] = size

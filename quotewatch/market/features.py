@@ -18,7 +18,7 @@ MID_CHANGES = 50  # volatility looks back this many changes of the mid
 WINDOW_CAPACITY = 10_000
 _SLACK_US = 2_000_000  # exchange time steps back: entries stay this much longer than the window
 
-_TRIMMED = 256  # entries that left, above which the oldest are forgotten
+_FORGOTTEN = 256  # entries nobody asks for any more, collected before they are deleted
 _NEVER_US = 1 << 62
 _REMEMBERED = 50_000  # prices whose text is kept
 
@@ -55,7 +55,7 @@ def depth_of(book: Book) -> float:
 
 
 class _Texts(dict[Number, str]):
-    """number_text, remembered: best prices come again and again, spelling one takes six look-ups."""
+    """number_text, remembered: best prices come again and again, spelling costs six look-ups."""
 
     def __missing__(self, value: Number) -> str:
         if len(self) >= _REMEMBERED:
@@ -118,7 +118,7 @@ class Window:
         self._net = 0
         self._gross = 0
         self._head = 0  # the oldest entry within the window of the latest t
-        self._floor = 0  # entries before it left early: the window was full
+        self._floor = 0  # entries before it are forgotten
         self.newest_us = 0  # the latest t asked for
 
     def __len__(self) -> int:
@@ -142,19 +142,16 @@ class Window:
     def sums(self, time_us: int) -> tuple[int, int]:
         """Return the sum and the sum of magnitudes over the window that ends at `time_us`."""
         times = self._times
-        if time_us < self.newest_us or (times and times[-1] > time_us):
-            return self._look_back(time_us)
+        if time_us < self.newest_us:
+            return self._between(time_us)
         self.newest_us = time_us
-        start = time_us - WINDOW_US
-        head, count = self._head, len(times)
-        while head < count and times[head] <= start:
-            head += 1
-        self._head = head
-        if head >= _TRIMMED:
-            head = self._trim()
-        if head == len(times):
+        if self._head < len(times) and times[self._head] <= time_us - WINDOW_US:
+            self._retire(time_us)
+        if self._head == len(times):
             return 0, 0
-        return self._net - self._nets[head], self._gross - self._grosses[head]
+        if times[-1] > time_us:
+            return self._between(time_us)
+        return self._net - self._nets[self._head], self._gross - self._grosses[self._head]
 
     def same_until(self, time_us: int) -> int:
         """Return the t before which sums stay those of `time_us`, unless something is added."""
@@ -163,23 +160,28 @@ class Window:
             return _NEVER_US
         return times[self._head] + WINDOW_US if times[-1] <= time_us else 0
 
-    def _look_back(self, time_us: int) -> tuple[int, int]:
+    def _between(self, time_us: int) -> tuple[int, int]:
         """Sum where time stepped back, or where entries are newer than what is asked for."""
         times = self._times
-        start = time_us - WINDOW_US
-        if time_us > self.newest_us:
-            self.newest_us = time_us
-            self._head = max(self._head, bisect_right(times, start))
-        begin = max(self._floor, bisect_right(times, start))
+        begin = max(self._floor, bisect_right(times, time_us - WINDOW_US))
         end = bisect_right(times, time_us)
         if begin >= end:
             return 0, 0
-        net, gross = (
-            (self._nets[end], self._grosses[end])
-            if end < len(times)
-            else (self._net, self._gross)
-        )
-        return net - self._nets[begin], gross - self._grosses[begin]
+        if end == len(times):
+            return self._net - self._nets[begin], self._gross - self._grosses[begin]
+        return self._nets[end] - self._nets[begin], self._grosses[end] - self._grosses[begin]
+
+    def _retire(self, time_us: int) -> None:
+        """Let entries leave the window, and forget those that left longer ago than the slack."""
+        times = self._times
+        start = time_us - WINDOW_US
+        head = self._head = bisect_right(times, start, self._head)
+        floor = bisect_right(times, start - _SLACK_US, self._floor, head)
+        floor = self._floor = max(floor, head - WINDOW_CAPACITY)
+        if floor >= _FORGOTTEN:
+            del times[:floor], self._nets[:floor], self._grosses[:floor]
+            self._head -= floor
+            self._floor = 0
 
     def _insert(self, time_us: int, amount: int) -> None:
         """Put an entry among earlier ones; the totals after it move."""
@@ -190,20 +192,8 @@ class Window:
         for later in range(at + 1, len(self._times)):
             self._nets[later] += amount
             self._grosses[later] += abs(amount)
-        if time_us <= self.newest_us - WINDOW_US:
-            self._head += 1
-        if at < self._floor:
-            self._floor += 1
-
-    def _trim(self) -> int:
-        """Forget entries beyond the slack, and of the others those beyond the capacity."""
-        horizon = self.newest_us - WINDOW_US - _SLACK_US
-        gone = min(self._head, bisect_right(self._times, horizon))
-        gone = max(gone, self._head - WINDOW_CAPACITY)
-        del self._times[:gone], self._nets[:gone], self._grosses[:gone]
-        self._head -= gone
-        self._floor = max(0, self._floor - gone)
-        return self._head
+        self._head += at < self._head
+        self._floor += at < self._floor
 
 
 class Volatility:
@@ -321,8 +311,11 @@ class FeatureWindows:
         trades.newest_us = flows.newest_us = newest
         net, gross = trades.sums(time_us)
         flow, _ = flows.sums(time_us)
-        self._newest_us = max(newest, time_us)
-        self._same_until_us = min(trades.same_until(time_us), flows.same_until(time_us))
+        if time_us < newest:
+            self._same_until_us = 0  # a step back: these sums hold for this row alone
+        else:
+            self._newest_us = time_us
+            self._same_until_us = min(trades.same_until(time_us), flows.same_until(time_us))
         return Windowed(
             volatility,
             float(net) / float(gross) if gross else None,

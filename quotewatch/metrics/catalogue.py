@@ -24,6 +24,7 @@ EVENT_REASONS = CLOSE_CODES | {
     "", "after_crash",
     "stop", "silence", "error",
     "crossed", "one_sided", "rejected", "dropped", "sequence_num", "bad_product",
+    "unsubscribed",
     "trade_id", "heartbeat",
     "duplicate", "queue_full", "encode_failed", "spool_unreadable",
     "malformed_json", "missing_field", "wrong_type", "bad_value", "bad_price", "bad_size",

@@ -262,3 +262,20 @@ def test_many_products_share_several_connections(tmp_path: Path) -> None:
         assert {row["symbol"] for row in gateway.rows("features")} == set(products)
 
     asyncio.run(scenario())
+
+
+def test_a_feed_that_redirects_to_nowhere_is_said_and_survived(tmp_path: Path) -> None:
+    async def redirect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 302 Found\r\nLocation: ws://host:99999/\r\n\r\n")
+        writer.close()
+
+    async def scenario() -> None:
+        server = await asyncio.start_server(redirect, "127.0.0.1", 0)
+        async with server:
+            url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            async with running(tmp_path, settings_for(url)) as gateway:
+                await gateway.until(lambda: len(gateway.events("close")) >= 2)
+        assert gateway.reasons("close")[0].startswith("0 connect")
+
+    asyncio.run(scenario())

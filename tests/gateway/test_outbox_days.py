@@ -6,10 +6,13 @@ import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
+import pytest
+
+from ingest_gateway import outbox
 from ingest_gateway.spool import DirectorySpool, ObjectSpool, Spool, SpooledFrame
 from quotewatch.bus.port import Message
 from quotewatch.bus.sqlite import SqliteBus
-from quotewatch.errors import BusUnavailableError, SpoolError
+from quotewatch.errors import BusError, BusUnavailableError, SpoolError
 from quotewatch.objects.local import LocalObjects
 from tests.gateway.running import Line, Running, feed, running, settings_for, update
 
@@ -27,6 +30,25 @@ class FlakyBus(SqliteBus):
         if self.down:
             raise BusUnavailableError("the line is cut")
         return super().publish(topic, messages, timeout_seconds=timeout_seconds)
+
+
+class ForgetfulBus(SqliteBus):
+    """A bus that has forgotten its topics until somebody makes them again."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.forgot = True
+
+    def publish(
+        self, topic: str, messages: Sequence[Message], *, timeout_seconds: float = 10.0
+    ) -> list[str]:
+        if self.forgot:
+            raise BusError(f"no topic {topic}")
+        return super().publish(topic, messages, timeout_seconds=timeout_seconds)
+
+    def remember(self) -> bool:
+        self.forgot = False
+        return True
 
 
 def in_bucket(path: Path, epoch: str) -> Spool:
@@ -91,6 +113,21 @@ def test_a_bus_that_comes_back_gets_everything_once(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
+def test_a_bus_that_forgot_its_topics_gets_everything_as_soon_as_they_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox, "_REFUSED_SECONDS", 3_600.0)  # what is mended is not waited for
+
+    async def scenario() -> None:
+        bus = ForgetfulBus(tmp_path / "bus.db")
+        async with busy_gateway(tmp_path, bus=bus, repair=bus.remember) as gateway:
+            await gateway.until(lambda: len(gateway.rows("raw_orderbook")) == 2 * UPDATES + 2)
+        assert_all_there(gateway)
+        bus.close()
+
+    asyncio.run(scenario())
+
+
 def test_a_locked_sqlite_bus_loses_nothing(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with busy_gateway(tmp_path) as gateway:
@@ -127,8 +164,8 @@ def test_memory_stays_bounded_while_the_spool_holds_an_outage(tmp_path: Path) ->
         memory = 120_000
         async with busy_gateway(tmp_path, bus=bus, memory_bytes=memory) as gateway:
             await gateway.until(lambda: all_read(gateway))
-            outbox = gateway.gateway.parts.outbox
-            await gateway.until(lambda: outbox.held_bytes < memory // 4)
+            held = gateway.gateway.parts.outbox
+            await gateway.until(lambda: held.held_bytes < memory // 4)
             bus.down = False
             await gateway.until(lambda: len(gateway.rows("raw_orderbook")) == 2 * UPDATES + 2)
         assert_all_there(gateway)

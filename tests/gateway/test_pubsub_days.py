@@ -15,12 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from quotewatch.bus.pubsub import PubSubBus
+from quotewatch.coinbase import exchange
 from quotewatch.errors import BusError
-from quotewatch.frames import Frame, decode
+from quotewatch.frames import decode
 from quotewatch.streams import STREAMS
 from tests.emulator import free_port, running_emulator
+from tests.gateway.desk import TIME
 from tests.gateway.processes import Process, process, until
 from tests.gateway.running import Line, feed, match, update
+
+Row = dict[str, Any]
 
 _SPOOLED = re.compile(r"([a-z_]+)\.([0-9]+)\.frame")
 
@@ -29,28 +33,29 @@ class Drain:
     """Takes everything off the emulator, as `write` does."""
 
     def __init__(self, address: str, project: str) -> None:
-        self.frames: dict[str, list[Frame]] = {stream: [] for stream in STREAMS}
+        # Read once: a condition that is looked at again and again must not cost more each time.
+        self._rows: dict[str, dict[tuple[str, int], list[Row]]] = {name: {} for name in STREAMS}
         self._bus = PubSubBus(project, emulator_host=address)
 
     def take(self) -> "Drain":
         """Take what is there by now; nothing while the emulator is away or still empty."""
-        for stream, frames in self.frames.items():
+        for stream, rows in self._rows.items():
             subscription = f"{stream}.write"
             try:
                 while deliveries := self._bus.pull(subscription):
-                    frames += [decode(delivery.message) for delivery in deliveries]
+                    for frame in (decode(delivery.message) for delivery in deliveries):
+                        rows[frame.id.epoch, frame.id.seq] = frame.rows.to_pylist()
                     self._bus.ack(subscription, [delivery.ack_id for delivery in deliveries])
             except BusError:
                 continue
         return self
 
     def seqs(self, stream: str) -> set[int]:
-        return {frame.id.seq for frame in self.frames[stream]}
+        return {seq for _, seq in self._rows[stream]}
 
-    def rows(self, stream: str) -> list[dict[str, Any]]:
+    def rows(self, stream: str) -> list[Row]:
         """Return the rows of a stream, each frame once, in order."""
-        once = {(frame.id.epoch, frame.id.seq): frame for frame in self.frames[stream]}
-        return [row for key in sorted(once) for row in once[key].rows.to_pylist()]
+        return [row for key in sorted(self._rows[stream]) for row in self._rows[stream][key]]
 
     def sizes(self) -> list[int]:
         """Return the numbers of the updates taken, in order."""
@@ -99,7 +104,7 @@ def spooled(data: Path) -> dict[str, set[int]]:
 
 
 def numbered(sent: list[int]) -> Callable[[Line], Awaitable[None]]:
-    """Send numbered updates and matches for as long as they are read."""
+    """Send numbered updates and matches, and heartbeats, for as long as they are read."""
 
     async def talk(line: Line) -> None:
         await line.welcome()
@@ -107,6 +112,7 @@ def numbered(sent: list[int]) -> Callable[[Line], Awaitable[None]]:
             sent.append(len(sent) + 1)
             await line.send(update(size=str(sent[-1])), match(sent[-1]))
             if not len(sent) % 20:
+                await line.send(exchange.Heartbeat(sent[-1], "BTC-USD", sent[-1], TIME))
                 await asyncio.sleep(0.02)
 
     return talk
@@ -151,7 +157,7 @@ def test_what_the_feed_sends_is_what_pubsub_has(tmp_path: Path, pubsub_emulator:
         kinds = {row["kind"] for row in taken.rows("events")}
         assert kinds >= {"start", "open", "snapshot", "close", "final"}
         for stream, last in taken.last_seqs().items():
-            assert sorted(frame.id.seq for frame in taken.frames[stream]) == list(range(last + 1))
+            assert taken.seqs(stream) == set(range(last + 1))
     assert not any(spooled(tmp_path).values())
 
 
