@@ -36,7 +36,8 @@ def main() -> int:
         settings = load_settings()
         for name, meant in unknown_variables().items():
             _log.warning("unknown_setting", name=name, did_you_mean=meant)
-        return asyncio.run(_serve(settings))
+        # Never closed: that would wait for a name lookup that hangs, whatever SIGTERM says.
+        return asyncio.Runner().run(_serve(settings))
     except QuoteWatchError as error:
         sys.stderr.write(f"{error}\n")
         return _REFUSED
@@ -112,4 +113,6 @@ def _stop_on_signals() -> asyncio.Event:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    sys.stderr.flush()
+    os._exit(code)  # threads that hang in a lookup or a call are left behind, their work is safe

@@ -8,7 +8,7 @@ import msgspec
 
 from ingest_gateway.journal import Journal
 from ingest_gateway.lane import Lane
-from ingest_gateway.reader import Levels, Reader
+from ingest_gateway.reader import UNREADABLE, Levels, Reader, check_time
 from ingest_gateway.tape import Column, Tape
 from quotewatch.coinbase import advanced
 from quotewatch.coinbase.values import time_us
@@ -45,11 +45,27 @@ class AdvancedReader(Reader):
             message = self._decode(raw)
             if message.sequence_num == self._numbers.expected:
                 self._numbers.last = message.sequence_num
-            else:
-                self._hole(message.sequence_num, received_us)
+            elif not self._take_out_of_order(message, received_us):
+                return
             self._handlers[type(message)](message, received_us)
-        except (WireError, msgspec.MsgspecError, ValueError) as error:
+        except UNREADABLE as error:
             self._refuse(raw, received_us, error)
+
+    def _take_out_of_order(self, message: advanced.Incoming, received_us: int) -> bool:
+        """Look at a number that is not the next; return whether its message is to be read.
+
+        A message that comes again or too late would put an older state into the book. Its trades
+        are taken all the same: they are told apart by their ids.
+        """
+        number = message.sequence_num
+        if number > self._numbers.expected:
+            self._hole(number, received_us)
+            return True
+        self._journal.note(
+            "drop", received_us, self.conn, from_id=number, to_id=number, count=1,
+            reason="old_sequence",
+        )  # fmt: skip
+        return isinstance(message, advanced.MarketTrades)
 
     def _hole(self, number: int, received_us: int) -> None:
         """Anything may have been lost: give up every book and fetch trades again."""
@@ -66,20 +82,21 @@ class AdvancedReader(Reader):
         return self._numbers.last
 
     def _books(self, message: advanced.L2Data, received_us: int) -> None:
+        kinds = {event.type for event in message.events}
+        self.counts["snapshot" if "snapshot" in kinds else "l2update"] += 1
         for event in message.events:
             lane = self._lanes.get(event.product_id) or self._lane(event.product_id, received_us)
+            if lane is None:
+                continue
             if event.type == "snapshot":
-                self.counts["snapshot"] += 1
-                if lane is not None:
-                    self._full_book(lane, event, received_us)
+                self._full_book(lane, event, received_us)
             else:
-                self.counts["l2update"] += 1
-                if lane is not None:
-                    self._update(lane, event, received_us)
+                self._update(lane, event, received_us)
 
     def _update(self, lane: Lane, event: advanced.L2Event, received_us: int) -> None:
         updates = event.updates
         us = _newest(updates)
+        check_time(us, received_us)
         keys, sizes = self._keys, self._sizes
         moved = False
         kept: Column = []
@@ -110,7 +127,10 @@ class AdvancedReader(Reader):
         for level in event.updates:
             side = bids if level.side == "bid" else asks
             side.append((level.price_level, level.new_quantity))
-        us = _newest(event.updates) if event.updates else None
+        us = None
+        if event.updates:
+            us = _newest(event.updates)
+            check_time(us, received_us)
         self._snapshot(lane, bids, asks, us, received_us)
 
     def _market_trades(self, message: advanced.MarketTrades, received_us: int) -> None:
@@ -206,7 +226,7 @@ class AdvancedReader(Reader):
         """Take an error the exchange answered: it has no envelope."""
         try:
             message = advanced.error_decoder.decode(raw)
-        except (msgspec.MsgspecError, ValueError):
+        except UNREADABLE:
             return False
         self.counts["error"] += 1
         self.refusals.append(f"{message.message}: {message.reason}".rstrip(": "))

@@ -12,11 +12,10 @@ import msgspec
 
 from ingest_gateway.journal import Journal
 from ingest_gateway.lane import Lane
-from ingest_gateway.reader import Reader
+from ingest_gateway.reader import UNREADABLE, Reader, check_time
 from ingest_gateway.tape import Column, Tape
 from quotewatch.coinbase import exchange
 from quotewatch.coinbase.values import time_us
-from quotewatch.errors import WireError
 
 _TYPE = re.compile(rb'"type"\s*:\s*"([^"]{1,40})"')
 _BOOK_TYPES = frozenset({"l2update", "snapshot"})
@@ -52,7 +51,7 @@ class ExchangeReader(Reader):
                 self._update(message, received_us)
             else:
                 self._handlers[type(message)](message, received_us)
-        except (WireError, msgspec.MsgspecError, ValueError) as error:
+        except UNREADABLE as error:
             self._refuse(raw, received_us, error)
 
     def _update(self, message: exchange.L2Update, received_us: int) -> None:
@@ -61,6 +60,7 @@ class ExchangeReader(Reader):
         if lane is None:
             return
         us = time_us(message.time)
+        check_time(us, received_us)
         keys, sizes = self._keys, self._sizes
         moved = False
         kept: Column = []
@@ -90,7 +90,10 @@ class ExchangeReader(Reader):
         self.counts["snapshot"] += 1
         lane = self._lane(message.product_id, received_us)
         if lane is not None:
-            us = None if message.time is None else time_us(message.time)
+            us = None
+            if message.time is not None:
+                us = time_us(message.time)
+                check_time(us, received_us)
             self._snapshot(lane, message.bids, message.asks, us, received_us)
 
     def _match(self, message: exchange.Match, received_us: int) -> None:
@@ -128,6 +131,7 @@ class ExchangeReader(Reader):
         if lane is None:
             return
         us = time_us(message.time)
+        check_time(us, received_us)
         lane.heard_us = received_us
         self._note_time(lane, us)
         gap = lane.ids.hear(message.last_trade_id)
@@ -166,6 +170,6 @@ class ExchangeReader(Reader):
 def _is_json(raw: bytes) -> bool:
     try:
         msgspec.json.decode(raw)
-    except (msgspec.MsgspecError, ValueError):
+    except UNREADABLE:
         return False
     return True

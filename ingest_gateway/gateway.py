@@ -11,16 +11,17 @@ from dataclasses import dataclass
 from ingest_gateway.backoff import Backoff
 from ingest_gateway.connection import Connect, Connection, Wiring
 from ingest_gateway.dialect import DIALECTS
+from ingest_gateway.encoding import Loss
 from ingest_gateway.journal import Journal
 from ingest_gateway.lane import Lane
-from ingest_gateway.outbox import Loss, Outbox
+from ingest_gateway.outbox import Outbox
 from ingest_gateway.pace import Pace
 from ingest_gateway.readings import Readings
 from ingest_gateway.spool import Spool
 from ingest_gateway.tape import Tape
 from quotewatch.clock import Clock
 from quotewatch.errors import SpoolError
-from quotewatch.frames import SOFT_LIMIT_BYTES, FrameId
+from quotewatch.frames import SOFT_LIMIT_BYTES
 from quotewatch.logs import get_logger
 from quotewatch.metrics.recorder import Recorder
 from quotewatch.settings import Settings
@@ -31,7 +32,8 @@ _EVENTS_KEPT = 200_000  # rows of the journal that wait in memory while nothing 
 _STAGGER_SECONDS = 0.2  # between first connects: the feeds take 8 connections a second
 # The platform kills 10 s after SIGTERM; we are gone after 8.
 _LEAVE_SECONDS = 1.5
-_DRAIN_SECONDS = 5.0
+_ENCODE_SECONDS = 1.0
+_DRAIN_SECONDS = 4.5
 
 _log = get_logger("gateway")
 
@@ -58,7 +60,6 @@ class Gateway:
         self.tape = Tape()
         self.journal = Journal(self.tape)
         self._conn = 0
-        self._seqs = dict.fromkeys(STREAMS, 0)  # the next seq of each stream
         self._windows = {
             stream: settings.frame_ms_features if stream == "features" else settings.frame_ms_raw
             for stream in STREAMS
@@ -158,20 +159,16 @@ class Gateway:
                     self.close_page(stream)
             self.readings.publish(now)
 
-    def close_page(self, stream: str) -> FrameId | None:
+    def close_page(self, stream: str, published: Callable[[], None] | None = None) -> None:
         """Close the open page of a stream and hand it over, or drop it where there is no room."""
         if not self.tape.rows_of(stream):
-            return None
-        outbox = self.parts.outbox
-        if not outbox.has_room():
+            return
+        if not self.parts.outbox.has_room():
             self._drop_page(stream)
-            return None
+            return
         page = self.tape.take(stream)
-        identity = FrameId(stream, self.epoch, self._seqs[stream])
-        self._seqs[stream] += 1
-        outbox.offer(page, identity.seq)
+        self.parts.outbox.offer(page, published)
         self.parts.recorder.inc("gateway_rows_total", page.count, stream=stream)
-        return identity
 
     def _drop_page(self, stream: str) -> None:
         """Let go of rows that neither bus nor spool nor memory can take; the journal says which."""
@@ -208,9 +205,7 @@ class Gateway:
             self.journal.note("start", now_us, 0, reason=f"after_crash {epoch}")
         if not crashed:
             self.journal.note("start", now_us, 0)
-        identity = self.close_page("events")
-        if identity is not None and crashed:
-            self.parts.outbox.when_published(identity, lambda: _acknowledge(spool, crashed))
+        self.close_page("events", (lambda: _acknowledge(spool, crashed)) if crashed else None)
 
     def _note_high_water(self, kind: str) -> None:
         now_us = self._now_us()
@@ -221,18 +216,20 @@ class Gateway:
                     kind, now_us, conn, at_us=lane.newest_us, symbol=lane.symbol, book=lane.number,
                     stream="raw_trades", to_id=lane.ids.known,
                 )  # fmt: skip
-        for stream, seq in self._seqs.items():
+        for stream in STREAMS:
             # The frame that carries these rows is the next of its own stream.
-            last = seq if stream == "events" else seq - 1
-            self.journal.note(
-                kind, now_us, self._conn, stream=stream, to_id=last if last >= 0 else None
-            )
+            last = self.parts.outbox.next_seq(stream) - (stream != "events")
+            to_id = last if last >= 0 else None
+            self.journal.note(kind, now_us, self._conn, stream=stream, to_id=to_id)
 
     async def _finish(self) -> bool:
         """Write the end down and see everything off."""
         for stream in STREAMS:
             if stream != "events":
                 self.close_page(stream)
+        self.close_page("events")
+        # Only then every number is given and every loss is known.
+        await asyncio.to_thread(self.parts.outbox.finish_encoding, _ENCODE_SECONDS)
         self._note_losses()
         self._note_high_water("final")
         self.close_page("events")

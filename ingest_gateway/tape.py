@@ -191,6 +191,7 @@ def _changes(page: Page, ends: Column) -> "pa.Array[Any]":
 
 _SIDES = pa.array(["bid", "ask"], pa.string())
 _SCALE = pa.scalar(1e8)
+_FEW = 150  # numbers whose texts cost less than ten calls of Arrow
 _MOST_EXACT = pa.scalar(
     1e7
 )  # below it, a float that came from eight decimals is one whole number of 1e-8
@@ -198,6 +199,9 @@ _MOST_EXACT = pa.scalar(
 
 def _exact(values: "pa.Array[Any]") -> "pa.Array[Any]":
     """Turn floats of up to fifteen digits back into the decimals that they were spelled as."""
+    if len(values) < _FEW:
+        few: Column = values.to_pylist()
+        return _decimals([number_text(value) for value in few])
     units = pc.round(pc.multiply(values, _SCALE))
     # Two decimals of so few digits are never the same float: what comes back unchanged was exact.
     odd = pc.or_(

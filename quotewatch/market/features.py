@@ -177,14 +177,19 @@ class Window:
         start = time_us - WINDOW_US
         head = self._head = bisect_right(times, start, self._head)
         floor = bisect_right(times, start - _SLACK_US, self._floor, head)
-        floor = self._floor = max(floor, head - WINDOW_CAPACITY)
-        if floor >= _FORGOTTEN:
-            del times[:floor], self._nets[:floor], self._grosses[:floor]
-            self._head -= floor
-            self._floor = 0
+        self._floor = max(floor, head - WINDOW_CAPACITY)
+        if self._floor >= _FORGOTTEN:
+            self._delete_forgotten()
+
+    def _delete_forgotten(self) -> None:
+        floor = self._floor
+        del self._times[:floor], self._nets[:floor], self._grosses[:floor]
+        self._head -= floor
+        self._floor = 0
 
     def _insert(self, time_us: int, amount: int) -> None:
         """Put an entry among earlier ones; the totals after it move."""
+        self._delete_forgotten()  # however late it comes, the new one counts
         at = bisect_right(self._times, time_us)
         self._times.insert(at, time_us)
         self._nets.insert(at, self._nets[at])
@@ -193,7 +198,6 @@ class Window:
             self._nets[later] += amount
             self._grosses[later] += abs(amount)
         self._head += at < self._head
-        self._floor += at < self._floor
 
 
 class Volatility:

@@ -13,7 +13,7 @@ OTHER = "other"  # the label value of what no list names
 
 MESSAGE_TYPES = frozenset({
     "l2update", "match", "snapshot", "last_match", "heartbeat", "subscriptions", "error", "unused",
-    "unknown_type", "unknown_product", "rejected",
+    "unknown_type", "unreadable",
 })  # fmt: skip
 EVENT_KINDS = frozenset({
     "start", "open", "close", "snapshot", "invalid", "gap", "drop", "reject", "high_water", "final",
@@ -26,7 +26,7 @@ EVENT_REASONS = CLOSE_CODES | {
     "crossed", "one_sided", "rejected", "dropped", "sequence_num", "bad_product",
     "unsubscribed",
     "trade_id", "heartbeat",
-    "duplicate", "queue_full", "encode_failed", "spool_unreadable",
+    "duplicate", "queue_full", "encode_failed", "too_large", "spool_unreadable", "old_sequence",
     "malformed_json", "missing_field", "wrong_type", "bad_value", "bad_price", "bad_size",
     "bad_time", "bad_trade_id", "unknown_type", "unknown_product", "refused",
 }  # fmt: skip
@@ -52,7 +52,7 @@ _PUBLISH_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0
 
 GATEWAY = (
     Metric("coinbase_messages_received_total", "counter", "1",
-           "Messages received from Coinbase, by type; `rejected` and `unknown_product` beside it.",
+           "Messages received from Coinbase, by type; `unreadable` where no type can be told.",
            "gateway", ("type",), (), {"type": MESSAGE_TYPES}),
     Metric("coinbase_match_sequence", "gauge", "1",
            "The `sequence` of the newest match; not contiguous, so no gap follows from it.",

@@ -180,3 +180,22 @@ def test_an_error_without_an_envelope_is_a_refusal(desk: Desk, feed: Feed) -> No
     desk.read(b'{"type":"error","message":"too many requests"}', feed.heartbeat())
     assert desk.reader.refusals == ["too many requests"]
     assert desk.events("reject") == []
+
+
+def test_a_message_that_comes_again_or_too_late_is_not_put_into_the_book(
+    desk: Desk, feed: Feed
+) -> None:
+    first = feed.books(event("update", ("bid", "100.2", "2")))
+    desk.read(first, feed.books(event("update", ("bid", "100.2", "0"))), first)
+    assert len(desk.rows("features")) == 2
+    assert desk.rows("features")[-1]["best_bid"] == Decimal(100)
+    (drop,) = desk.events("drop")
+    assert (drop["reason"], drop["from_id"], drop["to_id"]) == ("old_sequence", 2, 2)
+    assert [row["feed_seq"] for row in desk.rows("raw_orderbook")] == [0, 1, 2, 3]
+
+
+def test_trades_of_a_late_message_are_kept(desk: Desk, feed: Feed) -> None:
+    late = feed.trades("update", trade(11))
+    desk.read(feed.trades("update", trade(12)), late)
+    assert sorted(row["trade_id"] for row in desk.rows("raw_trades")) == [11, 12]
+    assert desk.reasons("drop") == ["old_sequence"]

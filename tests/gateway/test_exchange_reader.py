@@ -218,7 +218,7 @@ def test_unknown_types_are_counted_and_said_once(desk: Desk) -> None:
 def test_products_nobody_asked_for_are_counted_and_said_once(desk: Desk) -> None:
     desk.read(snapshot("DOGE-USD"), update(("buy", "1", "1"), product="DOGE-USD"))
     assert desk.reasons("reject") == ["unknown_product"]
-    assert desk.tape.counts["unknown_product"] == 2
+    assert (desk.tape.counts["snapshot"], desk.tape.counts["l2update"]) == (3, 1)
 
 
 @pytest.mark.parametrize(
@@ -250,3 +250,27 @@ def test_one_row_with_many_digits_widens_its_frame_and_loses_nothing(desk: Desk)
     desk.read(update(("buy", "100.10", "1")), update(("buy", "100.123456789012", "1")))
     prices = [row["changes"][0]["price"] for row in desk.rows("raw_orderbook")[-2:]]
     assert prices == [Decimal("100.1"), Decimal("100.123456789012")]
+
+
+def test_a_message_nested_too_deep_is_refused_and_no_more(desk: Desk) -> None:
+    deep = b"[" * 5_000 + b"]" * 5_000
+    desk.read(update(("buy", "100.10", "1"))[:-1] + b',"extra":' + deep + b"}")
+    desk.read(update(("buy", "100.10", "1"), product="ETH-USD"))
+    assert desk.reasons("reject") == ["bad_value"]
+    assert [row["symbol"] for row in desk.rows("features")] == ["ETH-USD"]
+
+
+def test_a_time_far_ahead_is_refused_before_it_becomes_the_newest(desk: Desk) -> None:
+    future = "2099-01-01T00:00:00.000000Z"
+    desk.read(exchange.L2Update("BTC-USD", [("buy", "100.10", "1")], future))
+    desk.read(match(7, time=future), exchange.Heartbeat(0, "ETH-USD", 1, future))
+    assert desk.reasons("reject") == ["bad_time"] * 3
+    assert [lane.newest_us for lane in desk.lanes.values()] == [None, None]
+    assert desk.rows("raw_trades") == []
+
+
+def test_each_message_is_counted_once(desk: Desk) -> None:
+    desk.read(update(("buy", "-1", "1")), b"{{{", match(6), match(6), '{"type":"ticker"}')
+    assert dict(desk.tape.counts) == {
+        "snapshot": 2, "l2update": 1, "unreadable": 1, "match": 2, "unused": 1,
+    }  # fmt: skip

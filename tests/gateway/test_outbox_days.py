@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ingest_gateway import outbox
+from ingest_gateway import publisher
 from ingest_gateway.spool import DirectorySpool, ObjectSpool, Spool, SpooledFrame
 from quotewatch.bus.port import Message
 from quotewatch.bus.sqlite import SqliteBus
@@ -116,7 +116,7 @@ def test_a_bus_that_comes_back_gets_everything_once(tmp_path: Path) -> None:
 def test_a_bus_that_forgot_its_topics_gets_everything_as_soon_as_they_are_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outbox, "_REFUSED_SECONDS", 3_600.0)  # what is mended is not waited for
+    monkeypatch.setattr(publisher, "_REFUSED_SECONDS", 3_600.0)  # what is mended is not waited for
 
     async def scenario() -> None:
         bus = ForgetfulBus(tmp_path / "bus.db")
