@@ -207,7 +207,9 @@ class DirectorySpool:
             return decode(path.read_bytes(), epoch, leaf)
         except FileNotFoundError:
             return None  # forgotten since it was listed
-        except (OSError, SpoolError) as error:
+        except OSError as error:  # of the disk or of this process, not of the frame: it stays
+            raise SpoolError(f"spool {path}: not read: {error}; it is tried again") from error
+        except SpoolError as error:
             self.bad_frames += 1
             report_bad(path, error)
             with contextlib.suppress(OSError):  # then it is met and reported again next time

@@ -175,12 +175,15 @@ class Gateway:
         if stream == "events" and self.tape.rows_of(stream) < _EVENTS_KEPT:
             return
         page = self.tape.take(stream)
-        self._note_loss(Loss(stream, page.count, "queue_full", page.products()))
+        self.parts.outbox.losses.append(Loss(stream, page.count, "queue_full", page.products()))
 
-    def _note_losses(self) -> None:
+    def _note_losses(self) -> bool:
+        """Write down what the outbox lost since; return whether there was anything."""
         losses = self.parts.outbox.losses
+        lost = bool(losses)
         while losses:
             self._note_loss(losses.popleft())
+        return lost
 
     def _note_loss(self, loss: Loss) -> None:
         now_us = self._now_us()
@@ -230,10 +233,12 @@ class Gateway:
         self.close_page("events")
         # Only then every number is given and every loss is known.
         await asyncio.to_thread(self.parts.outbox.finish_encoding, _ENCODE_SECONDS)
-        self._note_losses()
+        lost = self._note_losses()
         self._note_high_water("final")
-        self.close_page("events")
-        safe = await asyncio.to_thread(self.parts.outbox.drain, _DRAIN_SECONDS)
+        if self.tape.rows_of("events"):
+            # Room or not: these rows say what became of all the others.
+            self.parts.outbox.offer(self.tape.take("events"))
+        safe = await asyncio.to_thread(self.parts.outbox.drain, _DRAIN_SECONDS) and not lost
         self.parts.outbox.close()
         self.readings.publish(self.parts.clock.monotonic(), force=True)
         try:

@@ -11,6 +11,7 @@ from ingest_gateway.tape import Tape
 from quotewatch.logs import get_logger
 from quotewatch.metrics.catalogue import EVENT_REASONS, OTHER
 
+_LONGEST = 300  # characters of a text in a log line
 _QUIET_US = 10_000_000  # the same line at most once in ten seconds
 _ROUTINE = frozenset({"high_water", "final"})
 
@@ -81,7 +82,7 @@ class Journal:
         held_back = self._held_back.pop(key, 0)
         if held_back:
             fields["held_back"] = held_back
-        present = {name: value for name, value in fields.items() if value is not None}
+        present = {name: _cut(value) for name, value in fields.items() if value is not None}
         level = _log.info if kind in {"start", "open", "snapshot"} else _log.warning
         level(kind, conn=conn, **present)
 
@@ -90,3 +91,8 @@ def reason_label(reason: str | None) -> str:
     """Name a reason from a closed set: what follows its first word is an id or a free text."""
     word = (reason or "").partition(" ")[0]
     return word if word in EVENT_REASONS else OTHER
+
+
+def _cut(value: object) -> object:
+    """Keep a line a line: a peer may send a product id of megabytes."""
+    return value[:_LONGEST] if isinstance(value, str) else value

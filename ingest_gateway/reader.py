@@ -31,6 +31,9 @@ Levels = list[tuple[str, str]]
 
 # What a message may raise while it is read; whatever it is, the message is refused as a whole.
 UNREADABLE = (WireError, msgspec.MsgspecError, ValueError, RecursionError)
+_STRANGERS = 1_000  # unknown names of a connection that get an event of their own
+# Trades no product does in a month: an id so far ahead is a mistake, and would hide later gaps.
+_LONGEST_GAP = 100_000_000
 _AHEAD_US = 86_400 * US_PER_SECOND
 
 
@@ -192,6 +195,9 @@ class Reader:
         """Keep a trade unless it was seen in this epoch; return whether it was new."""
         check_time(us, received_us)
         amount = self._check_trade(price, size)
+        last = lane.ids.last
+        if last is not None and trade_id - last > _LONGEST_GAP:
+            raise WireError("bad_trade_id", f"{trade_id} after {last}")
         arrival, gap = lane.ids.see(trade_id)
         if arrival is Arrival.SEEN:
             return False
@@ -250,18 +256,23 @@ class Reader:
 
     def _lane(self, product: str, received_us: int) -> Lane | None:
         lane = self._lanes.get(product)
-        if lane is None and product not in self._strangers:
-            self._strangers.add(product)
+        if lane is None and self._is_new(product):
             self._journal.note(
                 "reject", received_us, self.conn, reason="unknown_product", product=product
             )
         return lane
 
+    def _is_new(self, name: str) -> bool:
+        """Say whether an unknown name is met for the first time, as far as we care to remember."""
+        if name in self._strangers or len(self._strangers) >= _STRANGERS:
+            return False
+        self._strangers.add(name)
+        return True
+
     def _stranger(self, kind: str, raw: bytes, received_us: int) -> None:
         """Count a message of a type nobody knows; the first of each connection is an event."""
         self.counts["unknown_type"] += 1
-        if kind not in self._strangers:
-            self._strangers.add(kind)
+        if self._is_new(kind):
             self._journal.note(
                 "reject",
                 received_us,

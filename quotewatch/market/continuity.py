@@ -96,6 +96,7 @@ class TradeIds:
         if self.first is not None and trade_id < self.first:
             if trade_id < self.first - 1:
                 self._holes.insert(0, Gap(trade_id + 1, self.first - 1))
+                self._forget_oldest()
             self.first = trade_id
             return Arrival.LATE
         if trade_id <= self._floor:
@@ -106,10 +107,14 @@ class TradeIds:
         hole = self._holes[at]
         left, right = Gap(hole.first, trade_id - 1), Gap(trade_id + 1, hole.last)
         self._holes[at : at + 1] = [part for part in (left, right) if part.missing > 0]
+        self._forget_oldest()
         return Arrival.LATE
 
     def _add_hole(self, gap: Gap) -> None:
         self._holes.append(gap)
+        self._forget_oldest()
+
+    def _forget_oldest(self) -> None:
         if len(self._holes) > _KEPT_HOLES:
             self._floor = self._holes.pop(0).last
 

@@ -192,8 +192,9 @@ class Window:
         self._delete_forgotten()  # however late it comes, the new one counts
         at = bisect_right(self._times, time_us)
         self._times.insert(at, time_us)
-        self._nets.insert(at, self._nets[at])
-        self._grosses.insert(at, self._grosses[at])
+        # What stood before the next entry stands before this one; without a next, all there was.
+        self._nets.insert(at, self._nets[at] if at < len(self._nets) else self._net)
+        self._grosses.insert(at, self._grosses[at] if at < len(self._grosses) else self._gross)
         for later in range(at + 1, len(self._times)):
             self._nets[later] += amount
             self._grosses[later] += abs(amount)

@@ -108,6 +108,7 @@ class Running:
         self.gateway = gateway
         self.recorder = recorder
         self.frames: dict[str, list[Frame]] = {stream: [] for stream in STREAMS}
+        self.safe: bool | None = None  # what the gateway said at its end
         self._bus = bus
 
     def collect(self) -> None:
@@ -195,6 +196,6 @@ async def running(
         yield run
     finally:
         stop.set()
-        await task
+        run.safe = await task
         run.collect()
         reading_bus.close()

@@ -169,3 +169,20 @@ def test_frames_reach_the_disk_only_once_they_pile_up(
         spool.add(frame(seq))
     assert len(flushed) == SYNC_FRAMES + 1  # the frames and their folder
     spool.close(clean=True)
+
+
+def test_a_frame_that_cannot_be_read_now_stays_for_later(tmp_path: Path) -> None:
+    dead = DirectorySpool(tmp_path, "e1")
+    dead.add(frame(0))
+    dead.close(clean=False)
+    (file,) = tmp_path.glob("e1/*.frame")
+    kept = file.rename(tmp_path / "kept")
+    file.mkdir()  # reading it fails as a bad disk does: with an OSError
+    spool = DirectorySpool(tmp_path, "e2")
+    with pytest.raises(SpoolError, match="tried again"):
+        identities(spool)
+    file.rmdir()
+    kept.rename(file)
+    assert identities(spool) == [("e1", "raw_trades", 0)]
+    assert spool.bad_frames == 0
+    spool.close(clean=True)

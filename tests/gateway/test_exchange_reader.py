@@ -274,3 +274,9 @@ def test_each_message_is_counted_once(desk: Desk) -> None:
     assert dict(desk.tape.counts) == {
         "snapshot": 2, "l2update": 1, "unreadable": 1, "match": 2, "unused": 1,
     }  # fmt: skip
+
+
+def test_an_absurd_trade_id_does_not_hide_later_gaps(desk: Desk) -> None:
+    desk.read(match(6), match(2**59), match(7), match(9))
+    assert desk.reasons("reject") == ["bad_trade_id"]
+    assert [(row["from_id"], row["to_id"]) for row in desk.events("gap")] == [(8, 8)]

@@ -222,3 +222,25 @@ def test_where_the_disk_is_memory_frames_go_to_the_bucket_once_publishing_fails(
             )
 
     asyncio.run(scenario())
+
+
+def test_a_stop_without_room_still_says_what_was_lost_and_is_not_called_safe(
+    tmp_path: Path,
+) -> None:
+    async def scenario() -> None:
+        async with feed(welcome_and_stay) as url:
+            settings = settings_for(url, frame_ms_raw=60_000, frame_ms_features=60_000)
+            async with running(tmp_path, settings, memory_bytes=1) as gateway:
+                await gateway.until(lambda: gateway.gateway.tape.counts["l2update"])
+                gateway.gateway.parts.outbox.losses.clear()
+        assert set(gateway.reasons("drop")) == {"queue_full"}
+        assert gateway.events("final") != []
+        assert gateway.safe is False
+
+    asyncio.run(scenario())
+
+
+async def welcome_and_stay(line: Line) -> None:
+    await line.welcome()
+    await line.send(update())
+    await line.stay()

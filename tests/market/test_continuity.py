@@ -101,3 +101,14 @@ def test_a_sequence_hole_is_told_once() -> None:
     assert numbers.see(3) == Gap(1, 2)
     assert numbers.see(2) is None
     assert numbers.see(4) is None
+
+
+def test_holes_are_bounded_whatever_makes_them() -> None:
+    trades = seen(10**9)
+    for place in range(1, continuity._KEPT_HOLES + 50):
+        trades.see(10**9 - 2 * place)
+    assert len(trades.holes) <= continuity._KEPT_HOLES
+    trades = seen(1, 10**6)
+    for place in range(1, continuity._KEPT_HOLES + 50):
+        trades.see(3 * place)
+    assert len(trades.holes) <= continuity._KEPT_HOLES
