@@ -122,9 +122,13 @@ def _line(rate: int, sent: int, first: Usage, last: Usage, data: Path) -> Mappin
 def _latencies(bus: SqliteBus, stream: str) -> "tuple[int, pa.ChunkedArray[pa.DoubleScalar]]":
     """Return the rows of a stream on the bus, and their milliseconds from send to bus."""
     rows, chunks = 0, []
+    warm_ns: int | None = None
     for waiting in bus.browse(f"{stream}.write"):
         frame = decode(waiting.message).rows
         rows += frame.num_rows
+        warm_ns = warm_ns or waiting.published_ns + int(_WARM_SECONDS * 1e9)
+        if waiting.published_ns < warm_ns:
+            continue  # connecting and a hundred snapshots are another measure
         sent_us = frame.column("exchange_time").cast(pa.int64())
         late_us = pc.subtract(pa.scalar(waiting.published_ns // 1_000, pa.int64()), sent_us)
         chunks.append(pc.divide(late_us.cast(pa.float64()), 1_000.0))

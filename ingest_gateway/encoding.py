@@ -13,7 +13,6 @@ from quotewatch.errors import FrameTooLargeError
 from quotewatch.frames import Frame, FrameEncoder, FrameId
 from quotewatch.logs import get_logger
 from quotewatch.message import Message
-from quotewatch.streams import STREAMS
 
 _log = get_logger("outbox")
 
@@ -41,26 +40,27 @@ class Loss:
 
 
 class Encoding:
-    """Gives frames their numbers as it makes them: a page that fails leaves no hole."""
+    """Makes the frames of one stream and numbers them: a page that fails leaves no hole."""
 
-    def __init__(self, epoch: str, producer: str) -> None:
+    def __init__(self, stream: str, epoch: str, producer: str) -> None:
+        self._stream = stream
         self._epoch = epoch
         self._producer = producer
         self._encoder = FrameEncoder()
-        self.next_seqs = dict.fromkeys(STREAMS, 0)
+        self.next_seq = 0
 
     def encode(self, page: Page, closed: float) -> Iterator[Outgoing | Loss]:
         """Yield the frames of a page, usually one, and what was lost of it, usually nothing."""
         try:
             rows = page.build()
         except Exception as error:  # noqa: BLE001  # the task's outer edge: written down as a loss
-            _log.error("encode_failed", stream=page.stream, error=repr(error))
-            yield Loss(page.stream, page.count, "encode_failed", page.products())
+            _log.error("encode_failed", stream=self._stream, error=repr(error))
+            yield Loss(self._stream, page.count, "encode_failed", page.products())
             return
         yield from self._encode(page, rows, closed)
 
     def _encode(self, page: Page, rows: pa.RecordBatch, closed: float) -> Iterator[Outgoing | Loss]:
-        identity = FrameId(page.stream, self._epoch, self.next_seqs[page.stream])
+        identity = FrameId(self._stream, self._epoch, self.next_seq)
         first_ns, last_ns = page.first_received_us * 1_000, page.last_received_us * 1_000
         try:
             frame = Frame(identity, self._producer, rows, first_ns, last_ns)
@@ -68,16 +68,16 @@ class Encoding:
         except FrameTooLargeError as error:
             yield from self._encode_halves(page, rows, closed, error)
             return
-        self.next_seqs[page.stream] += 1
+        self.next_seq += 1
         yield Outgoing(identity, message, len(message.data), rows.num_rows, closed)
 
     def _encode_halves(
         self, page: Page, rows: pa.RecordBatch, closed: float, error: FrameTooLargeError
     ) -> Iterator[Outgoing | Loss]:
         if rows.num_rows == 1:
-            _log.error("frame_too_large", stream=page.stream, error=str(error))
+            _log.error("frame_too_large", stream=self._stream, error=str(error))
             symbol = str(rows.column("symbol")[0].as_py())
-            yield Loss(page.stream, 1, "too_large", (symbol,))
+            yield Loss(self._stream, 1, "too_large", (symbol,))
             return
         half = rows.num_rows // 2
         yield from self._encode(page, rows.slice(0, half), closed)

@@ -1,8 +1,8 @@
 """Closed pages in, frames on the bus out; nothing accepted is lost while bus or spool can take it.
 
-One thread encodes and spools, one thread a stream publishes: reading the feed never waits for
-either. What is accepted is bounded in bytes; where there is no room the gateway drops a page and
-writes the loss down.
+Each stream has a thread that encodes and spools and one that publishes: reading the feed waits for
+neither, and features never for a large page of the book. What is accepted is bounded in bytes;
+where there is no room the gateway drops a page and writes the loss down.
 """
 
 import queue
@@ -26,6 +26,7 @@ _SHARE_TO_PUBLISH = 0.6  # of the time to drain; the rest is for the spool
 _CLOSE_SECONDS = 0.5  # a thread within a publish call is left behind: its frames are in the spool
 
 Published = Callable[[], None]
+Handed = tuple[Page, float, Published | None]  # with the time its window closed
 
 
 class Outbox:
@@ -45,10 +46,10 @@ class Outbox:
     ) -> None:
         self._clock = clock
         self._keeper = Keeper(spool, recorder, memory_bytes)
-        self._encoding = Encoding(epoch, producer)
-        self._pages: queue.SimpleQueue[tuple[Page, float, Published | None] | None] = (
-            queue.SimpleQueue()
-        )
+        self._encodings = {stream: Encoding(stream, epoch, producer) for stream in STREAMS}
+        self._pages: dict[str, queue.SimpleQueue[Handed | None]] = {
+            stream: queue.SimpleQueue() for stream in STREAMS
+        }
         self._unencoded = 0  # pages handed over and not yet frames, under `changed`
         self._changed = threading.Condition()
         self._stop = threading.Event()
@@ -59,7 +60,10 @@ class Outbox:
         )
         self._publishers = {stream: Publisher(stream, shared) for stream in STREAMS}
         self._threads = [
-            threading.Thread(target=self._encode_all, name="encode", daemon=True),
+            *(
+                threading.Thread(target=self._encode_all, args=(stream,), daemon=True)
+                for stream in STREAMS
+            ),
             Leftovers(spool, shared).thread,
             *(publisher.thread for publisher in self._publishers.values()),
         ]
@@ -74,7 +78,7 @@ class Outbox:
         self._keeper.hold(page.held_bytes)
         with self._changed:
             self._unencoded += 1
-        self._pages.put((page, self._clock.monotonic(), published))
+        self._pages[page.stream].put((page, self._clock.monotonic(), published))
 
     def has_room(self) -> bool:
         """Whether another page may be offered."""
@@ -93,7 +97,7 @@ class Outbox:
 
     def next_seq(self, stream: str) -> int:
         """Return the number that the next frame of the stream will carry."""
-        return self._encoding.next_seqs[stream]
+        return self._encodings[stream].next_seq
 
     def finish_encoding(self, timeout_seconds: float) -> bool:
         """Wait until every page offered is frames or a loss; return whether it is."""
@@ -116,7 +120,8 @@ class Outbox:
         with self._changed:
             self._stop.set()
             self._changed.notify_all()
-        self._pages.put(None)
+        for pages in self._pages.values():
+            pages.put(None)
         deadline = self._clock.monotonic() + _CLOSE_SECONDS
         for thread in self._threads:
             thread.join(timeout=max(0.0, deadline - self._clock.monotonic()))
@@ -124,11 +129,12 @@ class Outbox:
     def _is_empty(self) -> bool:
         return not self._unencoded and not any(each.frames for each in self._publishers.values())
 
-    def _encode_all(self) -> None:
-        while (item := self._pages.get()) is not None:
-            page, closed, published = item
+    def _encode_all(self, stream: str) -> None:
+        pages, encoding = self._pages[stream], self._encodings[stream]
+        while (handed := pages.get()) is not None:
+            page, closed, published = handed
             frames: list[Outgoing] = []
-            for made in self._encoding.encode(page, closed):
+            for made in encoding.encode(page, closed):
                 if isinstance(made, Loss):
                     self.losses.append(made)
                     continue
@@ -137,7 +143,7 @@ class Outbox:
                     self._keeper.keep(made)
                 frames.append(made)
             self._keeper.hold(-page.held_bytes)
-            self._hand_on(page.stream, frames, published)
+            self._hand_on(stream, frames, published)
 
     def _hand_on(self, stream: str, frames: list[Outgoing], published: Published | None) -> None:
         publisher = self._publishers[stream]

@@ -29,18 +29,18 @@ def encode(encoding: Encoding, page: Page) -> tuple[list[Outgoing], list[Loss]]:
 
 
 def test_a_page_is_one_frame() -> None:
-    encoding = Encoding("epoch", "test")
+    encoding = Encoding("raw_orderbook", "epoch", "test")
     for seq in range(3):
         (frame,), losses = encode(encoding, page_of([5, 5]))
         assert (frame.id.seq, frame.rows, losses) == (seq, 2, [])
-    assert encoding.next_seqs["raw_orderbook"] == 3
+    assert encoding.next_seq == 3
 
 
 def test_a_page_too_large_for_one_frame_becomes_several_and_loses_no_row(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(frames, "HARD_LIMIT_BYTES", 1_900)
-    encoding = Encoding("epoch", "test")
+    encoding = Encoding("raw_orderbook", "epoch", "test")
     sizes = list(range(20, 60))
     made, losses = encode(encoding, page_of(sizes))
     assert losses == []
@@ -58,14 +58,14 @@ def test_a_row_too_large_is_lost_alone_with_its_product_and_leaves_no_hole(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(frames, "HARD_LIMIT_BYTES", 4_000)
-    made, losses = encode(Encoding("epoch", "test"), page_of([10, 5_000, 10]))
+    made, losses = encode(Encoding("raw_orderbook", "epoch", "test"), page_of([10, 5_000, 10]))
     assert losses == [Loss("raw_orderbook", 1, "too_large", ("BTC-USD",))]
     assert sum(frame.rows for frame in made) == 2
     assert [frame.id.seq for frame in made] == list(range(len(made)))
 
 
 def test_a_page_that_cannot_be_built_is_a_loss_and_leaves_no_hole() -> None:
-    encoding = Encoding("epoch", "test")
+    encoding = Encoding("raw_orderbook", "epoch", "test")
     page = page_of([5])
     page.rows[1] = "not a book number"
     made, losses = encode(encoding, page)
