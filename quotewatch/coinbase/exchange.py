@@ -48,18 +48,8 @@ class Match(msgspec.Struct, tag_field="type", tag="match", gc=False, omit_defaul
     taker_order_id: str | None = None
 
 
-class LastMatch(msgspec.Struct, tag_field="type", tag="last_match", gc=False, omit_defaults=True):
+class LastMatch(Match, tag_field="type", tag="last_match", gc=False, omit_defaults=True):
     """The newest trade before the subscription: complete, but older."""
-
-    trade_id: Id
-    side: MakerSide
-    size: str
-    price: str
-    product_id: str
-    sequence: Id
-    time: str
-    maker_order_id: str | None = None
-    taker_order_id: str | None = None
 
 
 class Heartbeat(msgspec.Struct, tag_field="type", tag="heartbeat", gc=False):
