@@ -166,6 +166,9 @@ class Gateway:
         if not self.parts.outbox.has_room():
             self._drop_page(stream)
             return
+        self._hand_over(stream, published)
+
+    def _hand_over(self, stream: str, published: Callable[[], None] | None = None) -> None:
         page = self.tape.take(stream)
         self.parts.outbox.offer(page, published)
         self.parts.recorder.inc("gateway_rows_total", page.count, stream=stream)
@@ -237,7 +240,7 @@ class Gateway:
         self._note_high_water("final")
         if self.tape.rows_of("events"):
             # Room or not: these rows say what became of all the others.
-            self.parts.outbox.offer(self.tape.take("events"))
+            self._hand_over("events")
         safe = await asyncio.to_thread(self.parts.outbox.drain, _DRAIN_SECONDS) and not lost
         self.parts.outbox.close()
         self.readings.publish(self.parts.clock.monotonic(), force=True)
