@@ -44,19 +44,21 @@ async def by_aiohttp(url: str) -> AsyncIterator[Received]:
 class _Frames:
     """Collects frames where the reader can wait for them: picows itself only calls back."""
 
-    def __init__(self, text: object) -> None:
+    def __init__(self, kinds: Any) -> None:  # noqa: ANN401 - picows' own
         super().__init__()
         self.frames: deque[Received] = deque()
         self.closed = False
-        self._text = text
+        self._kinds = kinds
         self._waiter: asyncio.Future[None] | None = None
 
-    def on_ws_frame(self, transport: object, frame: Any) -> None:  # noqa: ANN401 - picows' own
+    def on_ws_frame(self, transport: Any, frame: Any) -> None:  # noqa: ANN401 - picows' own
         """Take one frame; it is only valid during this call."""
-        del transport
-        if frame.msg_type == self._text:
+        if frame.msg_type == self._kinds.TEXT:
             self.frames.append((frame.get_payload_as_bytes(), time.time_ns()))
             self._wake()
+        elif frame.msg_type == self._kinds.CLOSE:
+            # Unanswered, the server waits ten seconds, and they would count as ours.
+            transport.disconnect()
 
     def on_ws_disconnected(self, transport: object) -> None:
         """End the iteration."""
@@ -79,7 +81,7 @@ async def by_picows(url: str) -> AsyncIterator[Received]:
     """Receive with picows."""
     picows = import_module("picows")
     # Its listener must be a class of its own, and the package need not be there for the checks.
-    listener: Any = type("Listener", (_Frames, picows.WSListener), {})(picows.WSMsgType.TEXT)
+    listener: Any = type("Listener", (_Frames, picows.WSListener), {})(picows.WSMsgType)
     await picows.ws_connect(lambda: listener, url)
     while True:
         await listener.wait()

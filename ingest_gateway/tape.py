@@ -168,7 +168,7 @@ def _changes(page: Page, ends: Column) -> "pa.Array[Any]":
     """Build list<struct<side, price, size>> from the flat changes."""
     keys, sizes = page.changes[0::2], page.changes[1::2]
     asks: pa.Array[Any]
-    if page.long_numbers and {*map(type, keys), *map(type, sizes)} != {float}:
+    if len(keys) < _FEW or (page.long_numbers and {*map(type, keys), *map(type, sizes)} != {float}):
         prices = _decimals([number_text(-key if key < 0 else key) for key in keys])
         amounts = _decimals(
             [size.text if isinstance(size, LongSize) else number_text(size) for size in sizes]
@@ -199,9 +199,6 @@ _MOST_EXACT = pa.scalar(
 
 def _exact(values: "pa.Array[Any]") -> "pa.Array[Any]":
     """Turn floats of up to fifteen digits back into the decimals that they were spelled as."""
-    if len(values) < _FEW:
-        few: Column = values.to_pylist()
-        return _decimals([number_text(value) for value in few])
     units = pc.round(pc.multiply(values, _SCALE))
     # Two decimals of so few digits are never the same float: what comes back unchanged was exact.
     odd = pc.or_(
