@@ -9,7 +9,7 @@ import msgspec
 from ingest_gateway.journal import Journal
 from ingest_gateway.lane import Lane
 from ingest_gateway.reader import UNREADABLE, Levels, Reader, check_time
-from ingest_gateway.tape import Column, Tape
+from ingest_gateway.tape import Tape
 from quotewatch.coinbase import advanced
 from quotewatch.coinbase.values import time_us
 from quotewatch.errors import WireError
@@ -99,7 +99,7 @@ class AdvancedReader(Reader):
         check_time(us, received_us)
         keys, sizes = self._keys, self._sizes
         moved = False
-        kept: Column = []
+        kept: list[Any] = []
         book = lane.book
         # A level that cannot be read raises here, before the row is kept; the half-applied book
         # is then given up.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from ingest_gateway.tape import Page
+from ingest_gateway.pages import Page
 from quotewatch.errors import FrameTooLargeError
 from quotewatch.frames import Frame, FrameEncoder, FrameId
 from quotewatch.logs import get_logger

@@ -13,7 +13,7 @@ import msgspec
 from ingest_gateway.journal import Journal
 from ingest_gateway.lane import Lane
 from ingest_gateway.reader import UNREADABLE, Reader, check_time
-from ingest_gateway.tape import Column, Tape
+from ingest_gateway.tape import Tape
 from quotewatch.coinbase import exchange
 from quotewatch.coinbase.values import time_us
 
@@ -63,7 +63,7 @@ class ExchangeReader(Reader):
         check_time(us, received_us)
         keys, sizes = self._keys, self._sizes
         moved = False
-        kept: Column = []
+        kept: list[Any] = []
         book = lane.book
         # A change that cannot be read raises here, before the row is kept; the half-applied book
         # is then given up.

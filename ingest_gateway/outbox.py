@@ -13,10 +13,10 @@ from collections.abc import Callable, Mapping
 from ingest_gateway.encoding import Encoding, Loss, Outgoing
 from ingest_gateway.keeper import Keeper
 from ingest_gateway.leftovers import Leftovers
+from ingest_gateway.pages import Page
 from ingest_gateway.publisher import Publisher, Shared
 from ingest_gateway.repairs import Repairs
 from ingest_gateway.spool import Spool
-from ingest_gateway.tape import Page
 from quotewatch.bus.port import Bus
 from quotewatch.clock import Clock
 from quotewatch.metrics.recorder import Recorder

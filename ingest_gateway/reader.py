@@ -13,7 +13,8 @@ import msgspec
 
 from ingest_gateway.journal import Journal
 from ingest_gateway.lane import Lane
-from ingest_gateway.tape import Column, Tape
+from ingest_gateway.pages import Column
+from ingest_gateway.tape import Tape
 from quotewatch.clock import US_PER_SECOND
 from quotewatch.coinbase.values import Number
 from quotewatch.errors import WireError

@@ -3,7 +3,7 @@
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from quotewatch.market.features import WINDOW_CAPACITY
+from quotewatch.market.windows import WINDOW_CAPACITY
 
 if TYPE_CHECKING:
     from ingest_gateway.gateway import Gateway

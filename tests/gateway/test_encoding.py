@@ -3,7 +3,7 @@
 import pytest
 
 from ingest_gateway.encoding import Encoding, Loss, Outgoing
-from ingest_gateway.tape import Page
+from ingest_gateway.pages import Page
 from quotewatch import frames
 from quotewatch.coinbase import exchange
 from quotewatch.frames import decode

@@ -19,7 +19,7 @@ from quotewatch.bus.port import Message
 from quotewatch.bus.sqlite import SqliteBus
 from quotewatch.clock import NS_PER_SECOND
 from quotewatch.errors import BusUnavailableError, SpoolError
-from quotewatch.market.features import WINDOW_CAPACITY
+from quotewatch.market.windows import WINDOW_CAPACITY
 from quotewatch.metrics.catalogue import CATALOGUE, EVENT_REASONS, OTHER
 from tests.gateway.running import (
     Line,

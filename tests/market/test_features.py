@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quotewatch.market.features import WINDOW_US, FeatureWindows, Top, Volatility, Window
+from quotewatch.market.features import FeatureWindows, Top
 from quotewatch.market.replay import BookRow, FeatureRow, TradeRow, recompute
+from quotewatch.market.windows import WINDOW_US, Volatility, Window
 
 PAGE = Path(__file__).parents[2] / "docs" / "messages.md"
 START_US = 1_786_253_022_000_000
