@@ -8,7 +8,8 @@ import msgspec
 
 from ingest_gateway.journal import Journal
 from ingest_gateway.lane import Lane
-from ingest_gateway.reader import UNREADABLE, Levels, Reader, check_time
+from ingest_gateway.reader import Levels, Reader
+from ingest_gateway.refusals import UNREADABLE, check_time
 from ingest_gateway.tape import Tape
 from quotewatch.coinbase import advanced
 from quotewatch.coinbase.values import time_us

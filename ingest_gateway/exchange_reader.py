@@ -12,7 +12,8 @@ import msgspec
 
 from ingest_gateway.journal import Journal
 from ingest_gateway.lane import Lane
-from ingest_gateway.reader import UNREADABLE, Reader, check_time
+from ingest_gateway.reader import Reader
+from ingest_gateway.refusals import UNREADABLE, check_time
 from ingest_gateway.tape import Tape
 from quotewatch.coinbase import exchange
 from quotewatch.coinbase.values import time_us

@@ -9,13 +9,11 @@ import re
 from collections.abc import Iterable, Mapping
 from itertools import chain
 
-import msgspec
-
 from ingest_gateway.journal import Journal
 from ingest_gateway.lane import Lane
 from ingest_gateway.pages import Column
+from ingest_gateway.refusals import check_time, reason_of
 from ingest_gateway.tape import Tape
-from quotewatch.clock import US_PER_SECOND
 from quotewatch.coinbase.values import Number
 from quotewatch.errors import WireError
 from quotewatch.market.book import Book
@@ -26,16 +24,12 @@ _PRODUCT = re.compile(rb'"product_id"\s*:\s*"([^"]{1,40})"')
 _SAMPLE = 300  # bytes of a rejected message that its log line shows
 # After these, more than the book may be lost: a snapshot of the book alone does not answer them.
 LOST_MORE = frozenset({"sequence_num", "silence", "refused", "unsubscribed"})
-_PLACE = re.compile(r" - at `.*`$")
 
 Levels = list[tuple[str, str]]
 
-# What a message may raise while it is read; whatever it is, the message is refused as a whole.
-UNREADABLE = (WireError, msgspec.MsgspecError, ValueError, RecursionError)
 _STRANGERS = 1_000  # unknown names of a connection that get an event of their own
 # Trades no product does in a month: an id so far ahead is a mistake, and would hide later gaps.
 _LONGEST_GAP = 100_000_000
-_AHEAD_US = 86_400 * US_PER_SECOND
 
 
 class Reader:
@@ -303,25 +297,3 @@ class Reader:
                 self.lose(lane, "rejected", received_us)
         elif about_book:
             self.lose_all("rejected", received_us)
-
-
-def check_time(us: int, received_us: int) -> None:
-    """Refuse an exchange time a day and more ahead of ours.
-
-    One such stamp would be the newest time of its book for ever, and what waits for time to pass
-    (windows, high water, labels) would take it at its word. Old times are fine: captures have them.
-    """
-    if us > received_us + _AHEAD_US:
-        raise WireError("bad_time", f"{us} us is more than a day ahead of {received_us} us")
-
-
-def reason_of(error: Exception) -> str:
-    """Name why a message was refused, from a closed set: it labels a counter."""
-    if isinstance(error, WireError):
-        return error.reason
-    if isinstance(error, msgspec.ValidationError):
-        text = _PLACE.sub("", str(error))
-        if "missing required field" in text:
-            return "missing_field"
-        return "wrong_type" if text.startswith("Expected") else "bad_value"
-    return "bad_value" if isinstance(error, RecursionError) else "malformed_json"
