@@ -52,16 +52,25 @@ async def _send_paced(
     """Send so many a second; a client that falls behind is waited for by TCP, as ever."""
     began = time.monotonic()
     sent = 0
+    beats = 0.0  # when the next heartbeats are due: a product without is given up after a while
     while (elapsed := time.monotonic() - began) < seconds:
         due = int(elapsed * rate)
         stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ").encode() + b'"}'
         chosen = (updates[number % len(updates)] for number in range(sent, due))
         socket.transport.write(b"".join(_frame(update + stamp) for update in chosen))
         sent = max(sent, due)
+        if elapsed >= beats:
+            beats += 1.0
+            socket.transport.write(b"".join(map(_frame, _heartbeats(stamp))))
         await asyncio.sleep(_TICK_SECONDS)
         while socket.transport.get_write_buffer_size() > _MEDIUM:  # noqa: ASYNC110 - no event tells
             await asyncio.sleep(_TICK_SECONDS)
     return sent
+
+
+def _heartbeats(stamp: bytes) -> list[bytes]:
+    start = '{{"type":"heartbeat","last_trade_id":0,"sequence":0,"product_id":"{}","time":"'
+    return [start.format(product).encode() + stamp for product in PRODUCTS]
 
 
 def _frame(text: bytes) -> bytes:
