@@ -167,3 +167,26 @@ def test_bad_settings_are_all_named_and_nothing_starts(tmp_path: Path) -> None:
         assert not (tmp_path / "bus.db").exists()
 
     asyncio.run(scenario())
+
+
+def test_sigterm_is_obeyed_while_a_name_lookup_hangs(tmp_path: Path, on_bus: OnBus) -> None:
+    hanging = tmp_path / "hanging"
+    hanging.mkdir()
+    (hanging / "sitecustomize.py").write_text(
+        "import socket, sys, time\n"
+        "def hang(*_, **__):\n"
+        '    sys.stderr.write(\'{"event": "hanging"}\\n\')\n'
+        "    time.sleep(300)\n"
+        "socket.getaddrinfo = hang\n"
+    )
+    root = Path(__file__).parents[2]
+
+    async def scenario() -> None:
+        # The health server is bound to an address, so the feed's is the only lookup.
+        variables = {"PYTHONPATH": f"{hanging}:{root}"}
+        async with process(tmp_path, "ws://slow.example:1", **variables) as gateway:
+            await until(lambda: gateway.lines("hanging"))
+            assert await gateway.end(signal.SIGTERM) == 0
+
+    asyncio.run(scenario())
+    assert on_bus.events("final") != []
