@@ -89,7 +89,8 @@ def _times(values: Column) -> "pa.Array[Any]":
 
 def _codes(codes: Column, words: Sequence[str]) -> "pa.Array[Any]":
     kind = pa.int8() if len(words) <= 127 else pa.int32()  # noqa: PLR2004
-    return pa.DictionaryArray.from_arrays(pa.array(codes, kind), pa.array(words, pa.string()))
+    indices: Any = pa.array(codes, kind)
+    return pa.DictionaryArray.from_arrays(indices, pa.array(words, pa.string()))
 
 
 def _words(values: Column) -> "pa.DictionaryArray[Any, Any]":

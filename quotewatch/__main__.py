@@ -88,6 +88,7 @@ def _simulate(asked: argparse.Namespace) -> int:
             faults=asked.faults,
             truth=asked.truth,
             seconds=asked.seconds,
+            linger=asked.linger,
         )
     )
 
@@ -161,6 +162,10 @@ def _add_simulate(commands: "_Commands") -> None:
     _add_market(parser)
     _add_truth(parser, "nowhere")
     _add_seconds(parser, None)
+    parser.add_argument(
+        "--linger", action="store_true",
+        help="answer REST after the market has ended, until stopped",
+    )  # fmt: skip
 
 
 def _add_replay(commands: "_Commands") -> None:

@@ -60,8 +60,42 @@ class SpoolError(QuoteWatchError):
     """The spool could not take a frame."""
 
 
+class TableError(QuoteWatchError):
+    """A table or its catalog refused, for good."""
+
+
+class TableUnavailableError(TableError):
+    """The catalog or the warehouse did not answer, or had no room: try again."""
+
+
+class LedgerMissingError(TableError):
+    """A table with rows does not say which frames they came from: nothing is written to it."""
+
+
+class TradeSourceError(QuoteWatchError):
+    """The exchange's REST interface refused, or gave an answer that cannot be read."""
+
+
+class TradeSourceUnavailableError(TradeSourceError):
+    """The exchange's REST interface did not answer, or is down: try again."""
+
+
+class ProductGoneError(TradeSourceError):
+    """The exchange does not know the product, or no longer: its trades cannot be fetched."""
+
+
+class FetchBudgetError(QuoteWatchError):
+    """The requests or the seconds of one run are used up: the rest stays for the next."""
+
+
 def is_retryable(error: BaseException) -> bool:
     """Say whether the same call may succeed later."""
     return isinstance(
-        error, BusUnavailableError | ObjectStoreUnavailableError | SpoolError | OSError
+        error,
+        BusUnavailableError
+        | ObjectStoreUnavailableError
+        | SpoolError
+        | TableUnavailableError
+        | TradeSourceUnavailableError
+        | OSError,
     )

@@ -1,6 +1,7 @@
 """Every setting, read once from the environment: unset is the default, malformed refuses."""
 
 import difflib
+import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -38,11 +39,19 @@ class Settings(BaseSettings):
     products: Annotated[tuple[str, ...], NoDecode] = ("BTC-USD", "ETH-USD")
     feed_dialect: Dialect = "exchange"
     feed_url: str = ""
+    rest_url: str = "https://api.exchange.coinbase.com"
     data_dir: Path = Path("data")
     spool_dir: str = ""
+    catalog: str = ""
+    warehouse: str = ""
+    objects: str = ""
     frame_ms_features: int = Field(250, ge=10, le=60_000)
     frame_ms_raw: int = Field(2_000, ge=10, le=60_000)
     ack_deadline_s: int = Field(60, ge=10, le=600)
+    write_budget_s: float = Field(45.0, ge=0.1, le=3_600)
+    reconcile_budget_s: float = Field(60.0, ge=0.1, le=3_600)
+    reconcile_requests: int = Field(300, ge=1, le=100_000)
+    orphan_hours: float = Field(24.0, ge=0, le=8_760)
     http_port: int = Field(9090, ge=0, le=65_535)
     watchdog_s: float = Field(20.0, ge=0.1, le=600)
     products_per_connection: int = Field(50, ge=1, le=1_000)
@@ -79,6 +88,36 @@ class Settings(BaseSettings):
             raise ValueError(expected)
         return url
 
+    @field_validator("rest_url")
+    @classmethod
+    def _check_rest_url(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ValueError("expected a URL like https://api.exchange.coinbase.com")
+        return url.rstrip("/")
+
+    @field_validator("catalog")
+    @classmethod
+    def _check_catalog(cls, catalog: str) -> str:
+        if not catalog.lstrip().startswith("{"):
+            if catalog and not urlsplit(catalog).scheme:
+                raise ValueError("expected a URI like postgresql+psycopg2://user@host/db, or JSON")
+            return catalog
+        try:
+            properties = json.loads(catalog)
+        except ValueError as error:
+            raise ValueError(f"not the JSON of pyiceberg's catalog properties: {error}") from error
+        if not all(isinstance(value, str | int | bool) for value in properties.values()):
+            raise ValueError("expected one flat JSON object of pyiceberg's catalog properties")
+        return catalog
+
+    @field_validator("objects")
+    @classmethod
+    def _check_objects(cls, url: str) -> str:
+        if "://" in url and not url.startswith(("file:///", "gs://")):
+            raise ValueError("expected file:///directory, gs://bucket/prefix or a plain path")
+        return url
+
     @model_validator(mode="after")
     def _check_together(self) -> "Settings":
         problems = _joint_problems(self.bus, self.project, self.feed_dialect, self.products)
@@ -97,6 +136,11 @@ class Settings(BaseSettings):
         return self.spool_dir or str(self.data_dir / "spool")
 
     @property
+    def effective_objects(self) -> str:
+        """The object store named, or a folder beside the data."""
+        return self.objects or str(self.data_dir / "objects")
+
+    @property
     def bus_path(self) -> Path:
         """Where the SQLite bus lives."""
         return self.data_dir / "bus.db"
@@ -106,6 +150,9 @@ class Settings(BaseSettings):
         values = self.model_dump(mode="json")
         values["feed_url"] = _without_secret(self.effective_feed_url)
         values["spool_dir"] = self.effective_spool
+        values["objects"] = self.effective_objects
+        values["rest_url"] = _without_secret(self.rest_url)
+        values["catalog"] = _catalog_shown(self.catalog)
         return values
 
 
@@ -169,6 +216,17 @@ def _variable(name: str) -> str:
         if name == "environment"
         else _PREFIX + name.upper()
     )
+
+
+def _catalog_shown(catalog: str) -> str:
+    """Name the catalog: its URI without the password; of properties only what is no secret."""
+    if not catalog.lstrip().startswith("{"):
+        return _without_secret(catalog)
+    properties = json.loads(catalog)
+    shown = {name: str(properties[name]) for name in ("type", "warehouse") if name in properties}
+    if "uri" in properties:
+        shown["uri"] = _without_secret(str(properties["uri"]))
+    return json.dumps(shown)
 
 
 def _without_secret(url: str) -> str:

@@ -5,6 +5,7 @@ follows from the frame's identity and the place in it.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 
@@ -38,8 +39,10 @@ class Stream:
 
 
 def _schema(required: dict[str, pa.DataType], optional: dict[str, pa.DataType]) -> pa.Schema:
-    fields = [pa.field(name, kind, nullable=False) for name, kind in required.items()]
-    return pa.schema(fields + [pa.field(name, kind) for name, kind in optional.items()])
+    fields: list[pa.Field[Any]] = []
+    fields += [pa.field(name, kind, nullable=False) for name, kind in required.items()]
+    fields += [pa.field(name, kind) for name, kind in optional.items()]
+    return pa.schema(fields)
 
 
 RAW_ORDERBOOK = Stream(
@@ -71,10 +74,9 @@ RAW_TRADES = Stream(
             "received_at": TIME,
             "source": pa.string(),
             "live": pa.bool_(),
-            "conn": pa.int32(),
-            "arrival": pa.int64(),
         },
-        {"sequence": pa.int64()},
+        # A trade that was fetched over REST came with no connection.
+        {"conn": pa.int32(), "arrival": pa.int64(), "sequence": pa.int64()},
     ),
 )
 
@@ -124,3 +126,65 @@ EVENTS = Stream(
 )
 
 STREAMS = {stream.name: stream for stream in (RAW_ORDERBOOK, RAW_TRADES, FEATURES, EVENTS)}
+
+# Where a row comes from: the producer's life, the frame in it, the place in the frame.
+_LINEAGE: "list[pa.Field[Any]]" = [
+    pa.field("epoch", pa.string(), nullable=False),
+    pa.field("seq", pa.int64(), nullable=False),
+    pa.field("row", pa.int32(), nullable=False),
+]
+LINEAGE = pa.schema(_LINEAGE)
+REST_EPOCH = "rest"  # of trades that no frame brought
+
+_GAPS = _schema(
+    {
+        "gap_id": pa.string(),
+        "stream": pa.string(),
+        "kind": pa.string(),
+        "state": pa.string(),
+        "at": TIME,
+        "by": pa.string(),
+    },
+    {
+        "symbol": pa.string(),
+        "from_id": pa.int64(),
+        "to_id": pa.int64(),
+        "missing": pa.int64(),
+        "from_time": TIME,
+        "to_time": TIME,
+        "epoch": pa.string(),  # the life it was lost in; there is no lineage, reconcile wrote it
+        "reason": pa.string(),
+    },
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TableLayout:
+    """One table: its columns, the time it is cut into days by, and the order within a file."""
+
+    name: str
+    schema: pa.Schema
+    day_of: str
+    sort: tuple[str, ...]
+
+    @property
+    def has_lineage(self) -> bool:
+        """Whether its rows came in frames."""
+        return "seq" in self.schema.names
+
+
+def _table(stream: Stream, day_of: str, *sort: str) -> TableLayout:
+    fields: list[pa.Field[Any]] = [*stream.schema, *LINEAGE]
+    return TableLayout(stream.name, pa.schema(fields), day_of, sort)
+
+
+TABLES = {
+    table.name: table
+    for table in (
+        _table(RAW_ORDERBOOK, "received_at", "symbol", "exchange_time", "arrival"),
+        _table(RAW_TRADES, "exchange_time", "symbol", "exchange_time", "trade_id"),
+        _table(FEATURES, "received_at", "symbol", "exchange_time", "arrival"),
+        _table(EVENTS, "received_at", "symbol", "received_at", "arrival"),
+        TableLayout("gaps", _GAPS, "at", ("stream", "symbol", "at")),
+    )
+}

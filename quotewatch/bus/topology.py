@@ -6,6 +6,8 @@ from quotewatch.bus.port import DeadLetter, Subscription
 
 STREAMS = ("raw_orderbook", "raw_trades", "features", "events")
 
+COMMITTED = "committed"  # says which table has new rows; whoever misses it looks by itself
+
 # High, because a table that cannot be committed for an hour fails every frame it is given:
 # few attempts would divert good data during an outage of the catalog.
 WRITE_ATTEMPTS = 100
@@ -36,7 +38,8 @@ def dead_subscription(stream: str) -> str:
 
 def topology(ack_deadline_seconds: int = 60) -> Topology:
     """List every topic and subscription that the functions of today need."""
-    topics = [name for stream in STREAMS for name in (stream, dead_letter_topic(stream))]
+    streams = [name for stream in STREAMS for name in (stream, dead_letter_topic(stream))]
+    topics = [*streams, COMMITTED]
     writes = [_write(stream, ack_deadline_seconds) for stream in STREAMS]
     # A topic without a subscription keeps nothing: these make a dead letter more than a loss.
     kept = [

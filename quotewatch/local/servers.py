@@ -15,24 +15,31 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from quotewatch.errors import SettingsError
-from quotewatch.local.exchange.server import ExchangeConfig, serve_exchange
+from quotewatch.local.exchange.server import ExchangeConfig, ExchangeReport, serve_exchange
 from quotewatch.local.replay import serve_replay
 
 _REFRESH_SECONDS = 0.25
 
 
 def simulate(config: ExchangeConfig) -> int:
-    """Serve a simulated market until its seconds are over or somebody stops it."""
+    """Serve a simulated market until its seconds are over or somebody stops it.
+
+    The report is printed when the market has ended, also where REST lingers on.
+    """
+    shown = _Shown(f"{config.dialect} feed", config.seconds)
 
     def ready(port: int) -> None:
         address = f"{config.host}:{port}"
         where = {"url": f"ws://{address}", "rest_url": f"http://{address}"}
         _say({**where, "dialect": config.dialect, "products": list(config.products)})
 
-    async def serve(stop: asyncio.Event) -> None:
-        async with _Shown(f"{config.dialect} feed", config.seconds):
-            report = await serve_exchange(config, ready, stop)
+    def ended(report: ExchangeReport) -> None:
+        shown.hide()
         _say(vars(report))
+
+    async def serve(stop: asyncio.Event) -> None:
+        async with shown:
+            await serve_exchange(config, ready, stop, ended)
 
     asyncio.run(_until_stopped(serve))
     return 0
@@ -90,9 +97,14 @@ class _Shown:
             self._turning = asyncio.create_task(self._turn())
 
     async def __aexit__(self, *_: object) -> None:
+        self.hide()
+        if self._turning is not None:
+            await asyncio.wait([self._turning])
+
+    def hide(self) -> None:
+        """Leave the terminal to what is printed next."""
         if self._turning is not None:
             self._turning.cancel()
-            await asyncio.wait([self._turning])
             self._progress.stop()
 
     async def _turn(self) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from quotewatch.streams import STREAMS
+from quotewatch.streams import STREAMS, TABLES
 
 Kind = Literal["counter", "gauge", "histogram"]
 
@@ -99,4 +99,29 @@ GATEWAY = (
            "Level-2 updates received, over the last ten seconds.", "gateway"),
 )  # fmt: skip
 
-CATALOGUE: dict[str, Metric] = {metric.name: metric for metric in GATEWAY}
+_BY_TABLE = {"table": frozenset(TABLES)}
+_WRITE_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
+WRITE = (
+    Metric("processor_consumer_reads_total", "counter", "1",
+           "Pulls by `write`, by what came: frames, nothing, an error.", "write", ("result",), (),
+           {"result": frozenset({"ok", "empty", "error"})}),
+    Metric("processor_consumer_records_total", "counter", "1",
+           "Frames in those pulls.", "write"),
+    Metric("processor_consumer_lag", "gauge", "s",
+           "Age of the oldest frame in the newest pull; 0 where nothing was left.", "write",
+           ("stream",), (), _BY_STREAM),
+    Metric("processor_decode_errors_total", "counter", "1",
+           "Messages that are no frames and went to quarantine.", "write"),
+    Metric("processor_row_writes_total", "counter", "1",
+           "Rows by table: inserted, there already, or failed and to be tried again.", "write",
+           ("table", "status"), (),
+           {**_BY_TABLE, "status": frozenset({"inserted", "duplicate", "failed"})}),
+    Metric("processor_row_write_duration_seconds", "histogram", "s",
+           "From a batch of frames to its commit.", "write", ("table",), _WRITE_BUCKETS,
+           _BY_TABLE),
+    Metric("processor_acks_total", "counter", "1",
+           "Frames acked, each after its rows or its bytes were durable.", "write"),
+)  # fmt: skip
+
+CATALOGUE: dict[str, Metric] = {metric.name: metric for metric in (*GATEWAY, *WRITE)}

@@ -24,7 +24,7 @@ class ExchangeConfig:
     """What to simulate. Port 0 takes a free one; without seconds it runs until stopped.
 
     `rate` is the messages a second that one subscriber of everything gets. Silences should outlast
-    the client's watchdog.
+    the client's watchdog. One that lingers answers REST after its market has ended, until stopped.
     """
 
     port: int = 0
@@ -39,6 +39,7 @@ class ExchangeConfig:
     silence_seconds: float = 8.0
     rest_down_seconds: float = 4.0
     book_interval_ms: float | None = None
+    linger: bool = False
 
 
 @dataclass

@@ -23,8 +23,8 @@ WINDOW_US = 250_000
 _BOOK_SHARE = 0.75  # of all messages that are no heartbeats
 _BUSY, _QUIET = 1.3, 0.85  # trades of an agitated and of a calm product, as shares of the pace
 _REMEMBERED_SECONDS = 900  # of trades, for the REST interface: longer than any run is judged over
-_MOST_REMEMBERED = 1_500_000  # of all products together: about 400 MB, however high the pace
-_FEWEST_REMEMBERED = 2_000  # of each: two full pages
+_MOST_REMEMBERED = 1_500_000  # of all products together: about 400 MB, however high the pace,
+_FEWEST_REMEMBERED = 200_000  # but this many of each, as far as they happen: 50 MB a product
 _FIRST_TRADES = 120  # before anybody looks: a snapshot is the last 100
 
 

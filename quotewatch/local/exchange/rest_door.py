@@ -21,6 +21,11 @@ class RestDoor:
         self._report = report
         self._up = asyncio.Event()
         self._up.set()
+        self._feed_open = True
+
+    def close_feed(self) -> None:
+        """Refuse WebSocket handshakes from now on."""
+        self._feed_open = False
 
     def set_down(self, down: bool) -> None:
         """Take the interface down, or up."""
@@ -32,7 +37,7 @@ class RestDoor:
     async def answer(self, _: ServerConnection, request: Request) -> Response | None:
         """Answer a GET; None lets a WebSocket handshake go on."""
         if "Upgrade" in request.headers:
-            return None
+            return None if self._feed_open else _response(unavailable())
         if self._up.is_set():
             return _response(self._rest.answer(request.path, self._clock.monotonic()))
         self._report.faults["rest_down"] += 1

@@ -16,7 +16,7 @@ from websockets.protocol import State
 
 from quotewatch.clock import Clock, SystemClock
 from quotewatch.local.exchange.config import ExchangeConfig, ExchangeReport, build_exchange
-from quotewatch.local.exchange.fault_plan import ABNORMAL, FaultPlan
+from quotewatch.local.exchange.fault_plan import ABNORMAL, GOING_AWAY, FaultPlan
 from quotewatch.local.exchange.market_model import US
 from quotewatch.local.exchange.rest import RestInterface
 from quotewatch.local.exchange.rest_door import RestDoor
@@ -32,6 +32,7 @@ _FULL_BUFFER = (
     1_000_000  # bytes the operating system has not taken yet: the rest waits in the outbox
 )
 _TRUTH_SECONDS = 0.5
+_HANG_UP_SECONDS = 2.0  # for all clients to take what waits, and the close frame
 
 
 class ExchangeServer:
@@ -56,6 +57,7 @@ class ExchangeServer:
         self._truth = TruthFile(config.truth)
         self._sockets: dict[int, ServerConnection] = {}
         self._closing: set[asyncio.Task[None]] = set()
+        self._ended = False
         self._stack = AsyncExitStack()
         self._pumping: asyncio.Task[None] | None = None
 
@@ -98,6 +100,26 @@ class ExchangeServer:
         tasks = [stopping] if self._pumping is None else [stopping, self._pumping]
         await asyncio.wait(tasks, timeout=self.config.seconds, return_when=asyncio.FIRST_COMPLETED)
         await _stopped(stopping)
+
+    async def end_market(self) -> None:
+        """Send what waits, close all connections with 1001, finish the truth; REST goes on."""
+        self._ended = True
+        self._rest.close_feed()
+        if self._pumping is not None:
+            await _stopped(self._pumping)
+        self.flush()
+        for session in list(self.exchange.sessions.values()):
+            self.close(session, GOING_AWAY, "the market has ended")
+        if self._closing:
+            await asyncio.wait([*self._closing], timeout=_HANG_UP_SECONDS)
+        self._truth.close()
+        self.report.connections = self.exchange.connections
+        self._let_rest_come_up()
+
+    def _let_rest_come_up(self) -> None:
+        # The market's time stands still now: what is left of an outage passes on the machine's.
+        left_us = self.plan.rest_down_until_us - self.exchange.market.now_us
+        asyncio.get_running_loop().call_later(max(0, left_us) / US, self._rest.set_down, False)
 
     @property
     def url(self) -> str:
@@ -176,6 +198,9 @@ class ExchangeServer:
     # -- connections ------------------------------------------------------------------------
 
     async def _converse(self, socket: ServerConnection) -> None:
+        if self._ended:  # between the handshake and here
+            await socket.close(GOING_AWAY, "the market has ended")
+            return
         session = self.exchange.open()
         self._sockets[session.conn] = socket
         try:
@@ -231,12 +256,24 @@ async def _stopped(task: asyncio.Task[Any]) -> None:
 
 
 async def serve_exchange(
-    config: ExchangeConfig, ready: Callable[[int], None] | None, stop: asyncio.Event
+    config: ExchangeConfig,
+    ready: Callable[[int], None] | None,
+    stop: asyncio.Event,
+    ended: Callable[[ExchangeReport], None] = lambda _: None,
 ) -> ExchangeReport:
-    """Run the simulated exchange until `stop` is set or its seconds are over."""
+    """Run the simulated exchange until `stop` is set or its seconds are over.
+
+    `ended` is told the report once all is sent; one that lingers then waits for `stop`.
+    """
     server = ExchangeServer(config)
     async with server:
         if ready is not None:
             ready(server.port)
         await server.run(stop)
+        if config.linger and not stop.is_set():
+            await server.end_market()
+            ended(server.report)
+            await stop.wait()
+            return server.report
+    ended(server.report)
     return server.report

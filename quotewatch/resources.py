@@ -1,0 +1,55 @@
+"""What stages stand on, opened on first use from the settings and closed together."""
+
+from functools import cached_property
+
+from quotewatch.bus.opening import open_bus
+from quotewatch.bus.port import Bus
+from quotewatch.clock import Clock, SystemClock
+from quotewatch.metrics.recorder import Recorder
+from quotewatch.objects.opening import open_objects
+from quotewatch.objects.port import ObjectStore
+from quotewatch.settings import Settings
+from quotewatch.tables.catalog import Tables, catalog_properties
+from quotewatch.tables.commit import Committer
+
+
+class Resources:
+    """One process's bus, tables, objects and metrics. Nothing connects before it is asked for."""
+
+    def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
+        self.settings = settings
+        self.clock = clock or SystemClock()
+
+    @cached_property
+    def recorder(self) -> Recorder:
+        """The metrics of this process."""
+        return Recorder(self.settings.environment)
+
+    @cached_property
+    def bus(self) -> Bus:
+        """The bus."""
+        return open_bus(
+            self.settings.bus, path=self.settings.bus_path, project=self.settings.project
+        )
+
+    @cached_property
+    def objects(self) -> ObjectStore:
+        """The object store."""
+        return open_objects(self.settings.effective_objects)
+
+    @cached_property
+    def tables(self) -> Tables:
+        """The tables."""
+        settings = self.settings
+        return Tables(catalog_properties(settings.catalog, settings.warehouse, settings.data_dir))
+
+    @cached_property
+    def committer(self) -> Committer:
+        """The one way into the tables."""
+        return Committer(self.tables, clock=self.clock)
+
+    def close(self) -> None:
+        """Close what was opened."""
+        for name in ("bus", "objects", "tables"):
+            if name in self.__dict__:
+                self.__dict__.pop(name).close()

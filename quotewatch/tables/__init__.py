@@ -1,0 +1,1 @@
+"""Iceberg tables: what is durable, with the ledger of the frames it came from."""

@@ -1,0 +1,176 @@
+"""The catalog: names of tables in, tables with today's columns and properties out.
+
+SQLite beside the data by default, any catalog pyiceberg knows by a URI or its properties as JSON.
+Tables are made on first use; columns are only ever added.
+"""
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pyarrow as pa
+from pyiceberg.catalog import Catalog, load_catalog
+from pyiceberg.exceptions import (
+    CommitFailedException,
+    NamespaceAlreadyExistsError,
+    NoSuchTableError,
+    TableAlreadyExistsError,
+)
+from pyiceberg.io.pyarrow import schema_to_pyarrow
+from pyiceberg.table import Table
+from pyiceberg.transforms import DayTransform
+
+from quotewatch.errors import TableError, TableUnavailableError
+from quotewatch.streams import TABLES, TableLayout
+from quotewatch.tables.failures import named
+
+NAMESPACE = "quotewatch"
+_TABLE_PROPERTIES = {
+    # pyiceberg's own retry would append again without asking the ledger again.
+    "commit.retry.num-retries": "0",
+    "commit.manifest-merge.enabled": "true",
+    "commit.manifest.min-count-to-merge": "20",
+    # With the default of 8 MB every merge rewrites the entries of all files there are.
+    "commit.manifest.target-size-bytes": "65536",
+    "write.metadata.delete-after-commit.enabled": "true",
+    "write.metadata.previous-versions-max": "10",
+    "write.parquet.compression-codec": "zstd",
+}
+_ATTEMPTS = 10
+_LOCK_SECONDS = 30  # how long SQLite waits for another writer
+
+
+def catalog_properties(catalog: str, warehouse: str, data_dir: Path) -> dict[str, str]:
+    """Turn the settings CATALOG and WAREHOUSE into pyiceberg's properties. Pure."""
+    own = {"warehouse": warehouse or str(data_dir.absolute() / "warehouse")}
+    if not catalog:
+        path = data_dir.absolute() / "catalog.db"
+        return {**own, "type": "sql", "uri": f"sqlite:///{path}?timeout={_LOCK_SECONDS}"}
+    if catalog.lstrip().startswith("{"):
+        given = {name: str(value) for name, value in json.loads(catalog).items()}
+        # A REST catalog has a warehouse of its own unless one is named.
+        return {**own, **given} if warehouse or given.get("type") != "rest" else given
+    kind = "rest" if urlsplit(catalog).scheme in {"http", "https"} else "sql"
+    if kind == "rest" and not warehouse:
+        return {"type": kind, "uri": catalog}
+    return {**own, "type": kind, "uri": catalog}
+
+
+class Tables:
+    """The tables of one catalog. Nothing connects before the first call."""
+
+    def __init__(self, properties: Mapping[str, str]) -> None:
+        self._properties = dict(properties)
+        self._catalog: Catalog | None = None
+        self._ready: set[str] = set()
+
+    @property
+    def catalog(self) -> Catalog:
+        """The catalog behind all tables, connected on first use."""
+        if self._catalog is None:
+            self._make_room()
+            with named("catalog"):
+                self._catalog = _connect(self._properties)
+        return self._catalog
+
+    def load(self, name: str) -> Table:
+        """Return the table as it is now; made, or given its new columns, where needed."""
+        layout = TABLES[name]
+        with named(name):
+            if name in self._ready:
+                return self.catalog.load_table((NAMESPACE, name))
+            table = self._existing(name) or self._make(layout)
+            table = _evolved(table, layout)
+        self._ready.add(name)
+        return table
+
+    def find(self, name: str) -> Table | None:
+        """Return the table, or None where it was never made."""
+        with named(name):
+            return self._existing(name)
+
+    def close(self) -> None:
+        """Let go of connections; a later call connects again."""
+        catalog, self._catalog = self._catalog, None
+        if catalog is not None:
+            catalog.close()
+
+    def _existing(self, name: str) -> Table | None:
+        try:
+            return self.catalog.load_table((NAMESPACE, name))
+        except NoSuchTableError:
+            return None
+
+    def _make(self, layout: TableLayout) -> Table:
+        identifier = (NAMESPACE, layout.name)
+        # Another process may make it between the look and the make.
+        with suppress(NamespaceAlreadyExistsError):
+            self.catalog.create_namespace_if_not_exists(NAMESPACE)
+        try:
+            creation = self.catalog.create_table_transaction(
+                identifier, layout.schema, properties={"format-version": "2", **_TABLE_PROPERTIES}
+            )
+            with creation as transaction, transaction.update_spec() as spec:
+                spec.add_field(layout.day_of, DayTransform(), f"{layout.day_of}_day")
+        except (TableAlreadyExistsError, CommitFailedException):
+            return self.catalog.load_table(identifier)
+        return self.catalog.load_table(identifier)
+
+    def _make_room(self) -> None:
+        uri = self._properties.get("uri", "")
+        if uri.startswith("sqlite:////"):
+            Path(urlsplit(uri).path[1:]).parent.mkdir(parents=True, exist_ok=True)
+
+
+def _connect(properties: Mapping[str, str]) -> Catalog:
+    # Two processes that make the SQL catalog's own tables at once: the second finds them made.
+    for attempt in range(_ATTEMPTS):
+        try:
+            return load_catalog("quotewatch", **properties)
+        except Exception as error:
+            if "already exists" not in str(error) or attempt == _ATTEMPTS - 1:
+                raise
+    raise TableUnavailableError("the catalog could not be opened; try again")
+
+
+def _evolved(table: Table, layout: TableLayout) -> Table:
+    """Add the columns a newer program has, and the properties without which nothing is safe."""
+    for _ in range(_ATTEMPTS):
+        there = table.schema().column_names
+        missing = {name for name in layout.schema.names if name not in there}
+        wrong = dict(_TABLE_PROPERTIES.items() - table.properties.items())
+        if not missing and not wrong:
+            return _checked(table, layout)
+        try:
+            with table.transaction() as transaction:
+                if missing:
+                    with transaction.update_schema() as schema:
+                        schema.union_by_name(_optional(layout, missing))
+                if wrong:
+                    transaction.set_properties(wrong)
+        except CommitFailedException:
+            pass  # another process was first, perhaps with the same
+        table = table.refresh()
+    raise TableUnavailableError(f"{layout.name}: others keep changing its columns; try again")
+
+
+def _optional(layout: TableLayout, names: set[str]) -> pa.Schema:
+    """Return the table's columns; new ones are optional, because old rows do not have them."""
+    return pa.schema(
+        [each.with_nullable(True) if each.name in names else each for each in layout.schema]
+    )
+
+
+def _checked(table: Table, layout: TableLayout) -> Table:
+    """Refuse a table of this name that is not ours."""
+    theirs = schema_to_pyarrow(table.schema(), include_field_ids=False)
+    for field in layout.schema:
+        found = theirs.field(field.name).type
+        if str(found).replace("large_", "") != str(field.type):
+            raise TableError(
+                f"{layout.name}: column {field.name} is {found}, expected {field.type}; is this a"
+                f" table of QuoteWatch? Rename it, or use another catalog"
+            )
+    return table

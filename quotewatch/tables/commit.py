@@ -1,0 +1,259 @@
+"""The one way into a table: rows and the ledger of what they came from, in one compare-and-set.
+
+A plan sees the newest ledger and says what to change; if another writer was first, or nobody knows
+whether the commit landed, the table is loaded again and the plan is asked again. Nothing is
+committed on the ground of an older ledger.
+"""
+
+import random
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import zstandard
+from pyiceberg.manifest import DataFile
+from pyiceberg.table import Table, Transaction
+from pyiceberg.table.snapshots import Operation, Snapshot
+from pyiceberg.table.update.snapshot import ExpireSnapshots
+
+from quotewatch.clock import Clock, SystemClock
+from quotewatch.errors import LedgerMissingError, TableUnavailableError
+from quotewatch.tables import ledger as ledgers
+from quotewatch.tables.catalog import Tables
+from quotewatch.tables.failures import CONFLICTS, UNKNOWN, named
+from quotewatch.tables.ledger import Ledger
+
+LEDGER = "quotewatch.ledger"
+LEDGER_FILE = "quotewatch.ledger-file"
+COMMIT = "quotewatch.commit"
+
+# Every retained snapshot carries its ledger in the table's metadata, which each commit rewrites.
+SNAPSHOTS_KEPT = 20
+INLINE_BYTES = 12_000
+
+_PATIENCE_SECONDS = 60.0
+_PAUSE_SECONDS = 0.02
+_LONGEST_PAUSE_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Change:
+    """What one commit does, all of it or nothing."""
+
+    ledger: Ledger
+    append: Sequence[DataFile] = ()
+    remove: Sequence[DataFile] = ()
+    notes: Mapping[str, str] = field(default_factory=dict)  # further properties of the snapshot
+
+
+@dataclass(frozen=True)
+class Expiry:
+    """A commit that makes no snapshot: it lets go of old ones."""
+
+    snapshot_ids: Sequence[int]
+
+
+Plan = Callable[[Table, Ledger], Change | Expiry | None]
+
+
+@dataclass(frozen=True)
+class Committed:
+    """What came of it."""
+
+    attempts: int
+    snapshot_id: int | None = None
+
+
+class Committer:
+    """Commits to the tables of one catalog."""
+
+    def __init__(
+        self,
+        tables: Tables,
+        *,
+        clock: Clock | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+        patience_seconds: float = _PATIENCE_SECONDS,
+    ) -> None:
+        self.tables = tables
+        self._clock = clock or SystemClock()
+        self._sleep = sleep
+        self._patience_seconds = patience_seconds
+
+    def commit(self, name: str, plan: Plan, *, without_ledger: bool = False) -> Committed | None:
+        """Carry out what the plan says; None where it says there is nothing to do.
+
+        Only repair works `without_ledger`: its plan is given an empty one.
+        TableUnavailableError: it may or may not have happened; the ledger tells the next run.
+        """
+        deadline = self._clock.monotonic() + self._patience_seconds
+        token = ""
+        for attempt in range(1, 1_000_000):
+            try:
+                table = self.tables.load(name)
+                with named(name):
+                    landed = _find(table, token)
+                    if landed is not None:
+                        return Committed(attempt - 1, landed.snapshot_id)
+                    ledger = Ledger() if without_ledger else read_ledger(table)
+                    change = plan(table, ledger)
+                if change is None:
+                    return None
+                token = uuid.uuid4().hex
+                return Committed(attempt, _carry_out(table, change, token))
+            except (*CONFLICTS, *UNKNOWN, TableUnavailableError) as error:
+                if self._clock.monotonic() >= deadline or _is_final(error):
+                    with named(name):
+                        raise
+            self._sleep(_pause(attempt))
+        raise TableUnavailableError(f"{name}: too many attempts")
+
+
+def _is_final(error: BaseException) -> bool:
+    """Say whether waiting here is no use: a full disk outlives our patience."""
+    return isinstance(error.__cause__, OSError) and not isinstance(error.__cause__, UNKNOWN)
+
+
+def _pause(attempt: int) -> float:
+    longest = min(_LONGEST_PAUSE_SECONDS, _PAUSE_SECONDS * 2 ** min(attempt, 10))
+    return random.uniform(0, longest)  # noqa: S311 - to part writers, not to hide anything
+
+
+def _find(table: Table, token: str) -> Snapshot | None:
+    """Return the snapshot that carries our token: a commit whose answer was lost."""
+    if not token:
+        return None
+    for snapshot in table.metadata.snapshots:
+        if _properties(snapshot).get(COMMIT) == token:
+            return snapshot
+    return None
+
+
+def _carry_out(table: Table, change: Change | Expiry, token: str) -> int | None:
+    transaction = Transaction(table)
+    if isinstance(change, Expiry):
+        ExpireSnapshots(transaction).by_ids(list(change.snapshot_ids)).commit()
+        transaction.commit_transaction()
+        return None
+    properties = {**change.notes, **_written(table, change.ledger), COMMIT: token}
+    update = transaction.update_snapshot(snapshot_properties=properties)
+    # One snapshot for what goes and what comes: those who read appends see nothing of it.
+    producer = update.overwrite() if change.remove else update.merge_append()
+    with producer:
+        for data_file in change.append:
+            producer.append_data_file(data_file)
+        for data_file in change.remove:
+            producer.delete_data_file(data_file)
+    old = surplus(table, SNAPSHOTS_KEPT - 1)
+    if old:
+        ExpireSnapshots(transaction).by_ids(old).commit()
+    transaction.commit_transaction()
+    return producer.snapshot_id
+
+
+def surplus(table: Table, kept: int) -> list[int]:
+    """Name the oldest snapshots beyond so many; branches and tags keep theirs."""
+    named_ids = {ref.snapshot_id for ref in table.metadata.refs.values()}
+    ordered = sorted(table.metadata.snapshots, key=lambda each: each.timestamp_ms)
+    ids = [each.snapshot_id for each in ordered]
+    excess = ids[: max(0, len(ids) - kept)]
+    return [each for each in excess if each not in named_ids]
+
+
+# The ledger in the summary of a snapshot
+
+
+def read_ledger(table: Table) -> Ledger:
+    """Return the ledger of the newest snapshot, or refuse a table that has rows and no ledger."""
+    snapshot = table.current_snapshot()
+    while snapshot is not None:
+        found = _ledger_of(table, snapshot)
+        if found is not None:
+            return found
+        if not _is_rearrangement(snapshot) or snapshot.parent_snapshot_id is None:
+            raise _missing(table, snapshot)
+        parent = table.snapshot_by_id(snapshot.parent_snapshot_id)
+        if parent is None:
+            raise _missing(table, snapshot)
+        snapshot = parent
+    return Ledger()
+
+
+def ledger_bytes(table: Table) -> int:
+    """Say how much of the newest snapshot's summary the ledger takes."""
+    snapshot = table.current_snapshot()
+    if snapshot is None:
+        return 0
+    properties = _properties(snapshot)
+    return sum(len(properties.get(name, "")) for name in (LEDGER, LEDGER_FILE))
+
+
+def ledger_files(table: Table) -> set[str]:
+    """Name the files beside the metadata that hold the ledgers of retained snapshots."""
+    found = (_properties(each).get(LEDGER_FILE) for each in table.metadata.snapshots)
+    return {path for path in found if path}
+
+
+def newest_ledger(table: Table) -> Ledger:
+    """Return the newest ledger below the table's head, empty if none is left. For repair."""
+    snapshot = table.current_snapshot()
+    while snapshot is not None:
+        found = _ledger_of(table, snapshot)
+        if found is not None:
+            return found
+        parent = snapshot.parent_snapshot_id
+        snapshot = table.snapshot_by_id(parent) if parent is not None else None
+    return Ledger()
+
+
+def _ledger_of(table: Table, snapshot: Snapshot) -> Ledger | None:
+    properties = _properties(snapshot)
+    if LEDGER in properties:
+        return ledgers.load(properties[LEDGER])
+    if LEDGER_FILE not in properties:
+        return None
+    path = properties[LEDGER_FILE]
+    try:
+        with table.io.new_input(path).open() as stream:
+            packed = stream.read()
+        return ledgers.load(zstandard.ZstdDecompressor().decompress(packed))
+    except (FileNotFoundError, zstandard.ZstdError) as error:
+        raise LedgerMissingError(
+            f"{_name(table)}: its ledger {path} cannot be read ({error});"
+            f" run: python -m quotewatch repair-ledger {_name(table)}"
+        ) from error
+
+
+def _written(table: Table, ledger: Ledger) -> dict[str, str]:
+    """Put a ledger into properties; a long one into a file beside the metadata.
+
+    The file is there before the commit that names it, and goes with the snapshots that do.
+    """
+    text = ledger.dump()
+    if len(text) <= INLINE_BYTES:
+        return {LEDGER: text.decode()}
+    path = table.location_provider().new_metadata_location(f"ledger-{uuid.uuid4()}.json.zst")
+    with table.io.new_output(path).create() as stream:
+        stream.write(zstandard.ZstdCompressor().compress(text))
+    return {LEDGER_FILE: path}
+
+
+def _is_rearrangement(snapshot: Snapshot) -> bool:
+    summary = snapshot.summary
+    return summary is not None and summary.operation == Operation.REPLACE
+
+
+def _properties(snapshot: Snapshot) -> Mapping[str, str]:
+    return {} if snapshot.summary is None else snapshot.summary.additional_properties
+
+
+def _missing(table: Table, snapshot: Snapshot) -> LedgerMissingError:
+    return LedgerMissingError(
+        f"{_name(table)}: snapshot {snapshot.snapshot_id} has no ledger, another program wrote it;"
+        f" run: python -m quotewatch repair-ledger {_name(table)}"
+    )
+
+
+def _name(table: Table) -> str:
+    return table.name()[-1]

@@ -1,0 +1,225 @@
+"""Frames into a table: what the ledger does not know becomes rows, each trade once.
+
+The one place where a frame meets a ledger; `write`, `redrive` and `reconcile` store through it.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyiceberg.expressions import And, EqualTo, In
+from pyiceberg.manifest import DataFile
+from pyiceberg.table import Table
+
+from quotewatch.clock import NS_PER_SECOND
+from quotewatch.frames import Frame, FrameId
+from quotewatch.intervals import Intervals
+from quotewatch.streams import LINEAGE, RAW_TRADES, TABLES
+from quotewatch.tables.commit import Change, Committer
+from quotewatch.tables.data_files import write_files
+from quotewatch.tables.ledger import Knowledge, Ledger, Seen
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A frame and when the bus took it."""
+
+    frame: Frame
+    published_ns: int
+
+    @property
+    def seen(self) -> Seen:
+        """What the ledger notes of it."""
+        return Seen(self.frame.id.epoch, self.frame.id.seq, self.published_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What came of it."""
+
+    inserted: int = 0  # rows
+    duplicate: int = 0  # rows that were there already
+    frames: int = 0  # that were new
+    snapshot_id: int | None = None
+    attempts: int = 0
+
+
+@dataclass
+class _Draft:
+    """The files written for one set of rows, used again when only the ledger has moved."""
+
+    key: object = None
+    files: list[DataFile] = field(default_factory=list)
+
+
+class Intake:
+    """Stores frames of one stream in the table of its name."""
+
+    def __init__(self, committer: Committer, stream: str) -> None:
+        self._committer = committer
+        self._stream = stream
+        self._layout = TABLES[stream]
+
+    def store(
+        self,
+        frames: Sequence[Arrived],
+        aside: Sequence[Seen] = (),
+        *,
+        redriven: bool = False,
+    ) -> Stored:
+        """Store the rows of new frames, and note those that are put aside, in one commit.
+
+        A frame noted as put aside is taken only when it is `redriven`.
+        """
+        draft, stored = _Draft(), Stored()
+
+        def plan(table: Table, ledger: Ledger) -> Change | None:
+            nonlocal stored
+            fresh = self._fresh(table, ledger, frames, redriven=redriven)
+            known = ledger.stream(self._stream)
+            put = [each for each in aside if known.know(each.epoch, each.seq) is Knowledge.NEW]
+            rows = rows_of(self._stream, fresh)
+            total = sum(each.frame.rows.num_rows for each in frames)
+            after = ledger.note(self._stream, (each.seen for each in fresh))
+            if put:
+                after = after.note(self._stream, put, quarantined=True)
+            if self._stream == RAW_TRADES.name:
+                rows, held = without_known_trades(rows, ledger.trades)
+                after = after.hold(held)
+            stored = Stored(rows.num_rows, total - rows.num_rows, len(fresh))
+            if not fresh and not put:
+                return None
+            return Change(after, self._files(table, draft, fresh, rows))
+
+        done = self._committer.commit(self._stream, plan)
+        if done is None:
+            return stored
+        return Stored(
+            stored.inserted, stored.duplicate, stored.frames, done.snapshot_id, done.attempts
+        )
+
+    def store_trades(self, rows: pa.Table, *, seq: int) -> Stored:
+        """Store trades that no frame brought; those that are there are left out."""
+        draft, stored = _Draft(), Stored()
+
+        def plan(table: Table, ledger: Ledger) -> Change | None:
+            nonlocal stored
+            new, held = without_known_trades(rows, ledger.trades)
+            stored = Stored(new.num_rows, rows.num_rows - new.num_rows)
+            if not new.num_rows:
+                return None
+            return Change(ledger.hold(held), self._files(table, draft, seq, new))
+
+        done = self._committer.commit(self._stream, plan)
+        if done is None:
+            return stored
+        return Stored(stored.inserted, stored.duplicate, 0, done.snapshot_id, done.attempts)
+
+    def _files(
+        self, table: Table, draft: _Draft, source: object, rows: pa.Table
+    ) -> Sequence[DataFile]:
+        key = (_key(source), rows.num_rows, table.metadata.current_schema_id)
+        if draft.key != key:
+            draft.files = write_files(table, self._layout, rows)
+            draft.key = key
+        return draft.files
+
+    def _fresh(
+        self, table: Table, ledger: Ledger, frames: Iterable[Arrived], *, redriven: bool
+    ) -> list[Arrived]:
+        """Return the frames that are not in the table, each once."""
+        known = ledger.stream(self._stream)
+        fresh: dict[FrameId, Arrived] = {}
+        unsure: list[Arrived] = []
+        for each in frames:
+            knowledge = known.know(each.frame.id.epoch, each.frame.id.seq)
+            if knowledge is Knowledge.NEW or (redriven and knowledge is Knowledge.QUARANTINED):
+                fresh.setdefault(each.frame.id, each)
+            elif knowledge is Knowledge.UNSURE:
+                unsure.append(each)
+        if unsure:
+            there = _in_table(table, [each.frame.id for each in unsure])
+            for each in unsure:
+                if (each.frame.id.epoch, each.frame.id.seq) not in there:
+                    fresh.setdefault(each.frame.id, each)
+        return list(fresh.values())
+
+
+def _key(source: object) -> object:
+    if isinstance(source, list):
+        return tuple(each.frame.id for each in source)
+    return source
+
+
+def rows_of(stream: str, frames: Sequence[Arrived]) -> pa.Table:
+    """Put the rows of frames into one table, with their lineage."""
+    batches = [each.frame.rows for each in frames]
+    schema = TABLES[stream].schema
+    of_frames = pa.schema([each for each in schema if each.name not in LINEAGE.names])
+    rows = pa.Table.from_batches(batches, of_frames)
+    counts = [batch.num_rows for batch in batches]
+    epochs = pa.array([each.frame.id.epoch for each in frames], pa.string())
+    places: Any = pa.array(np.repeat(np.arange(len(frames)), counts))
+    seqs = np.repeat(np.array([each.frame.id.seq for each in frames], np.int64), counts)
+    numbers = [np.arange(count, dtype=np.int32) for count in counts]
+    lineage = [
+        pc.take(epochs, places),
+        pa.array(seqs, pa.int64()),
+        pa.array(np.concatenate(numbers) if numbers else np.empty(0, np.int32), pa.int32()),
+    ]
+    columns: list[Any] = [*rows.columns, *lineage]
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def without_known_trades(
+    rows: pa.Table, held: Mapping[str, Intervals]
+) -> tuple[pa.Table, dict[str, Intervals]]:
+    """Leave out trades that are stored, and repeats within; return the ids that are new as well.
+
+    Of a trade that came several times the row that came live is kept: windows were fed with it.
+    """
+    if not rows.num_rows:
+        return rows, {}
+    symbols: Any = rows.column("symbol").combine_chunks().dictionary_encode()
+    codes = symbols.indices.to_numpy()
+    ids = rows.column("trade_id").to_numpy()
+    late = ~rows.column("live").to_numpy()
+    order = np.lexsort((late, ids, codes))
+    codes, ids = codes[order], ids[order]
+    first = np.ones(order.size, np.bool_)
+    first[1:] = (codes[1:] != codes[:-1]) | (ids[1:] != ids[:-1])
+    order, codes, ids = order[first], codes[first], ids[first]
+    kept, new = [], {}
+    for code, symbol in enumerate(symbols.dictionary.to_pylist()):
+        low, high = np.searchsorted(codes, code, "left"), np.searchsorted(codes, code, "right")
+        unknown = ~held.get(symbol, Intervals.none()).holds(ids[low:high])
+        kept.append(order[low:high][unknown])
+        if unknown.any():
+            new[symbol] = Intervals.of_numbers(ids[low:high][unknown])
+    places = np.sort(np.concatenate(kept))
+    if places.size == rows.num_rows:
+        return rows, new
+    chosen: Any = pa.array(places)
+    return rows.take(chosen), new
+
+
+def _in_table(table: Table, frames: Sequence[FrameId]) -> set[tuple[str, int]]:
+    """Ask the rows themselves. Slow, and only for epochs that have left the ledger."""
+    there: set[tuple[str, int]] = set()
+    for epoch in {each.epoch for each in frames}:
+        seqs = {each.seq for each in frames if each.epoch == epoch}
+        found = table.scan(
+            row_filter=And(EqualTo(term="epoch", value=epoch), In(term="seq", literals=seqs)),
+            selected_fields=("seq",),
+        ).to_arrow()
+        stored: list[Any] = pc.unique(found.column("seq")).to_pylist()
+        there |= {(epoch, seq) for seq in stored}
+    return there
+
+
+def now_seq(now_ns: int) -> int:
+    """Return a number for what no frame brought: the microsecond it was stored in."""
+    return now_ns // (NS_PER_SECOND // 1_000_000)
