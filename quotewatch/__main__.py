@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from quotewatch.errors import QuoteWatchError, SettingsError
-from quotewatch.local import arguments, servers
+from quotewatch.local import arguments, servers, stage_runner
 from quotewatch.local.capture import CaptureError
 from quotewatch.local.demo import DemoPlan, demo
 from quotewatch.local.exchange.fault_schedule import FAULTS, check_faults
@@ -21,7 +21,7 @@ from quotewatch.local.exchange.listings import DEFAULT_PRODUCTS
 from quotewatch.local.exchange.server import ExchangeConfig
 from quotewatch.local.frame_listing import Listing, list_frames
 from quotewatch.local.live import run
-from quotewatch.streams import STREAMS
+from quotewatch.streams import STREAMS, TABLES
 
 _BROKE = 1
 _REFUSED = 2
@@ -102,6 +102,27 @@ def _frames(asked: argparse.Namespace) -> int:
     return list_frames(listing, sys.stdout, as_json=asked.json)
 
 
+def _stage(asked: argparse.Namespace) -> int:
+    return stage_runner.run_stage(
+        stage_runner.check_stage(asked.name),
+        once=asked.once,
+        every_seconds=asked.every,
+        overrides=_place(asked),
+    )
+
+
+def _redrive(asked: argparse.Namespace) -> int:
+    return stage_runner.redrive_all(_place(asked))
+
+
+def _repair_ledger(asked: argparse.Namespace) -> int:
+    return stage_runner.repair_ledger(asked.table, _place(asked))
+
+
+def _place(asked: argparse.Namespace) -> dict[str, object]:
+    return {} if asked.data is None else {"data_dir": asked.data}
+
+
 def _refuse_mirrored(asked: argparse.Namespace) -> None:
     problem = arguments.check_mirrored(asked.dialect, asked.products or ())
     if problem:
@@ -118,7 +139,8 @@ def _parser() -> argparse.ArgumentParser:
         epilog="The gateway alone: python -m ingest_gateway, configured by QUOTEWATCH_* variables.",
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for add in (_add_demo, _add_run, _add_simulate, _add_replay, _add_frames):
+    for add in (_add_demo, _add_run, _add_simulate, _add_replay, _add_frames, _add_stage,
+                _add_redrive, _add_repair_ledger):  # fmt: skip
         add(commands)
     return parser
 
@@ -189,6 +211,30 @@ def _add_frames(commands: "_Commands") -> None:
     parser.add_argument(
         "--subscription", metavar="S", help="whose frames (default: STREAM.write)"
     )  # fmt: skip
+    _add_data(parser, "the directory of a run (default: what the environment says)")
+
+
+def _add_stage(commands: "_Commands") -> None:
+    parser = _add(commands, "stage", _stage, "one stage here, its reports as JSON lines")
+    parser.add_argument("name", metavar="NAME", help=f"one of {', '.join(stage_runner.BUILDERS)}")
+    parser.add_argument("--once", action="store_true", help="run it once and exit")
+    parser.add_argument(
+        "--every", type=arguments.positive, metavar="SECONDS",
+        help="how long it rests between two runs (default: as often as Scheduler calls it)",
+    )  # fmt: skip
+    _add_data(parser, "the directory of a run (default: what the environment says)")
+
+
+def _add_redrive(commands: "_Commands") -> None:
+    text = "try again what was put aside: quarantine and dead letters"
+    parser = _add(commands, "redrive", _redrive, text)
+    _add_data(parser, "the directory of a run (default: what the environment says)")
+
+
+def _add_repair_ledger(commands: "_Commands") -> None:
+    text = "rebuild the ledger of a table that another program wrote to"
+    parser = _add(commands, "repair-ledger", _repair_ledger, text)
+    parser.add_argument("table", metavar="TABLE", help=f"one of {', '.join(TABLES)}")
     _add_data(parser, "the directory of a run (default: what the environment says)")
 
 

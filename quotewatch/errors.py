@@ -72,6 +72,10 @@ class LedgerMissingError(TableError):
     """A table with rows does not say which frames they came from: nothing is written to it."""
 
 
+class QueryError(TableError):
+    """A question to the tables that cannot be answered as it was asked."""
+
+
 class TradeSourceError(QuoteWatchError):
     """The exchange's REST interface refused, or gave an answer that cannot be read."""
 

@@ -159,7 +159,8 @@ class Intervals:
 def _merged(starts: Numbers, ends: Numbers) -> Intervals:
     order = np.argsort(starts, kind="stable")
     starts, reached = starts[order], np.maximum.accumulate(ends[order])
-    apart = np.flatnonzero(starts[1:] > reached[:-1] + 1)
+    # Not `reached + 1`: the largest number there is would come out as the smallest.
+    apart = np.flatnonzero(starts[1:] - 1 > reached[:-1])
     return Intervals(
         starts[np.concatenate(([0], apart + 1))],
         reached[np.concatenate((apart, [reached.size - 1]))],

@@ -51,6 +51,7 @@ class Settings(BaseSettings):
     write_budget_s: float = Field(45.0, ge=0.1, le=3_600)
     reconcile_budget_s: float = Field(60.0, ge=0.1, le=3_600)
     reconcile_requests: int = Field(300, ge=1, le=100_000)
+    settle_s: float = Field(60.0, ge=0, le=86_400)
     orphan_hours: float = Field(24.0, ge=0, le=8_760)
     http_port: int = Field(9090, ge=0, le=65_535)
     watchdog_s: float = Field(20.0, ge=0.1, le=600)

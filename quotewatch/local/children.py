@@ -5,6 +5,7 @@ On Linux a child also ends when its parent is killed; elsewhere only what the pa
 
 import ctypes
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ STOP_SECONDS = 15.0  # the gateway takes up to 8 s by itself
 
 _PR_SET_PDEATHSIG = 1
 _TAIL_LINES = 15
+_PATIENCE = 5
 
 
 class ChildError(QuoteWatchError):
@@ -36,6 +38,7 @@ class Child:
         environment: Mapping[str, str],
         *,
         speaks: bool = False,
+        patient: bool = False,
     ) -> None:
         self.name = name
         self.log = log
@@ -51,7 +54,7 @@ class Child:
                 # children in the right order.
                 start_new_session=True,
                 # Safe here: no thread is running when children start.
-                preexec_fn=_follow_parent(),  # noqa: PLW1509
+                preexec_fn=_before(patient=patient),  # noqa: PLW1509
             )
 
     @property
@@ -65,6 +68,10 @@ class Child:
         if self._process.stdout is None:
             raise ChildError(f"{self.name} was started without a pipe to speak into")
         return self._process.stdout
+
+    def has_spoken(self) -> bool:
+        """Say whether a line, or the end of all lines, can be read without waiting."""
+        return bool(select.select([self.output], [], [], 0)[0])
 
     def next_line(self) -> bytes:
         """Wait for its next line; one that dies instead is an error."""
@@ -122,12 +129,21 @@ def _with_path(environment: Mapping[str, str]) -> dict[str, str]:
     return {**environment, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
 
 
-def _follow_parent() -> Callable[[], None] | None:
-    """Return what makes a child get SIGTERM when its parent dies, kill -9 included."""
-    if sys.platform != "linux":
-        return None
-    prctl = ctypes.CDLL(None).prctl  # looked up here: after the fork as little as possible happens
-    return lambda: prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+def _before(*, patient: bool) -> Callable[[], None]:
+    """Return what a child does first: get SIGTERM when its parent dies, kill -9 included.
+
+    A patient one lets all others go first on a busy machine.
+    """
+    # Looked up here: after the fork as little as possible happens.
+    prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
+
+    def prepare() -> None:
+        if prctl is not None:
+            prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if patient:
+            os.nice(_PATIENCE)
+
+    return prepare
 
 
 def _ended(code: int | None) -> str:

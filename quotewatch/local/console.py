@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from quotewatch.clock import NS_PER_SECOND, Clock, SystemClock
+from quotewatch.local.stage_processes import StageTally
 from quotewatch.local.tally import ProductTally, Tally
 
 REFRESHES = 4  # a second
@@ -43,12 +44,14 @@ class RunConsole:
         tally: Tally,
         seconds: float | None = None,
         *,
+        stored: StageTally | None = None,
         console: Console | None = None,
         clock: Clock | None = None,
     ) -> None:
         self._title = title
         self._tally = tally
         self._seconds = seconds
+        self._stored = stored
         self._console = console or Console()
         self._clock = clock or SystemClock()
         self._began = self._clock.monotonic()
@@ -95,7 +98,7 @@ class RunConsole:
         return (
             f"{self._elapsed():.0f} s · {messages:.0f} messages/s in · {rows:.0f} rows/s on the bus"
             f" · {self._lag()} · books {self._books()} · {tally.missed_trades} trades in gaps"
-            f" · frames: {tally.holes} missing, {tally.doubled} doubled"
+            f" · frames: {tally.holes} missing, {tally.doubled} doubled{self._tables(' · ')}"
         )
 
     def screen(self) -> RenderableType:
@@ -124,7 +127,20 @@ class RunConsole:
                 overflow="ellipsis",
             )
         )
+        if self._stored is not None:
+            lines.append(Text(self._tables(), overflow="ellipsis"))
         return Group(*lines)
+
+    def _tables(self, before: str = "") -> str:
+        """Tell what the stages have stored, and what fails."""
+        stored = self._stored
+        if stored is None:
+            return ""
+        failing = "".join(f" · {name}: {text}" for name, text in stored.errors.items())
+        return (
+            f"{before}tables: {stored.inserted:,} rows in {stored.commits} commits,"
+            f" {stored.fetched} trades fetched, {stored.still_open} gaps open{failing}"
+        )
 
     def _streams(self) -> Table:
         table = Table(box=None, pad_edge=False, header_style="dim")

@@ -1,13 +1,13 @@
-"""The demo: a simulated exchange, the real gateway, a console, and the proof that nothing is lost.
+"""The demo: a simulated exchange, the real gateway and stages, and the proof that nothing is lost.
 
-At the end the exchange stops first, so that all it sent is read, then the gateway, then the audit
-compares what was sent with what is on the bus.
+At the end the market stops first, so that all it sent is read, then the gateway, then the stages
+once everything is in the tables; the audit compares what was sent with what the tables hold.
 """
 
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,23 +17,29 @@ from typing import Any
 from rich.console import Console
 
 from quotewatch.bus.sqlite import SqliteBus
-from quotewatch.bus.topology import write_subscription
 from quotewatch.errors import SettingsError
-from quotewatch.local import stack
+from quotewatch.local import settling, stack
 from quotewatch.local.children import Child
 from quotewatch.local.console import RunConsole
 from quotewatch.local.proof.audit import audit
-from quotewatch.local.proof.evidence import Source
+from quotewatch.local.proof.sources import TableFrames
+from quotewatch.local.stage_processes import SETTLE_SECONDS, StageProcesses
 from quotewatch.local.summary import summarize
 from quotewatch.local.tap import Tap
-from quotewatch.message import Message
-from quotewatch.settings import Dialect
+from quotewatch.resources import Resources
+from quotewatch.settings import Dialect, Settings
 
 # Heartbeats come each second. A silence lasts 8 s and should be noticed long before; where none is
 # asked for, a machine that is busy for a moment should not look like one.
 _WATCHDOG_SECONDS = "5"
 _WATCHDOG_OF_SILENCE_SECONDS = "2"
-_TRACES = ("bus.db", "truth.jsonl", "spool")  # what a run leaves in its data directory
+_TRACES = (
+    "bus.db",
+    "truth.jsonl",
+    "spool",
+    "catalog.db",
+    "warehouse",
+)  # what a run leaves in its data directory
 
 
 @dataclass(frozen=True)
@@ -74,14 +80,18 @@ class _Parts:
 
     exchange: Child
     gateway: Child
+    stages: StageProcesses
     bus: SqliteBus
+    rest_url: str
 
     def go_on(self) -> bool:
         """Whether the market still runs; a process that died is an error."""
         self.gateway.check()
-        if self.exchange.returncode != 0:
-            self.exchange.check()
-        return self.exchange.returncode is None
+        self.stages.check()
+        if self.exchange.has_spoken():  # its report: the market has ended
+            return False
+        self.exchange.check()
+        return True
 
 
 def demo(plan: DemoPlan, console: Console) -> int:
@@ -93,18 +103,27 @@ def demo(plan: DemoPlan, console: Console) -> int:
         parts = _start(plan, places, open_things)
         tap = Tap(parts.bus)
         title = f"QuoteWatch demo · simulated {plan.dialect} feed · {len(plan.products)} products"
-        with RunConsole(title, tap.tally, plan.seconds, console=console) as screen:
+        stored = parts.stages.tally
+        with RunConsole(title, tap.tally, plan.seconds, stored=stored, console=console) as screen:
             stack.watch(tap, screen, parts.go_on, stop)
-            parts.exchange.stop()
+            if not parts.exchange.has_spoken():
+                parts.exchange.stop()  # somebody is in a hurry: REST ends with the market
             seconds = time.monotonic() - began
             stack.wait_until_read(tap, screen, parts.gateway)
             code = parts.gateway.stop()
             tap.drain()
-        console.print("Comparing what was sent with what is on the bus …", highlight=False)
-        proof = audit(frames_to_write(parts.bus), places.truth)
-        summary = summarize(seconds, tap.tally, proof, _line(parts.exchange)["faults"])
+        parts.stages.stop()
+        console.print("Storing the last frames, fetching missing trades …", highlight=False)
+        # Not what the environment says: the demo's own place, and all else by default.
+        settings = Settings.model_construct(data_dir=places.data, rest_url=parts.rest_url)
+        settled = settling.settle(settings, parts.bus)
+        console.print("Comparing what was sent with what is in the tables …", highlight=False)
+        resources = open_things.enter_context(closing(Resources(settings)))
+        proof = audit(TableFrames(resources.tables), places.truth)
+        faults = _line(parts.exchange)["faults"]
+        summary = summarize(seconds, tap.tally, proof, faults, settled)
     stack.note_exit(summary, parts.gateway, code)
-    shown = {"data": places.data, "bus": places.bus, "truth": places.truth}
+    shown = {"data": places.data, "tables": places.data / "warehouse", "truth": places.truth}
     return stack.conclude(console, summary, {**shown, "log": parts.gateway.log}, plan.summary)
 
 
@@ -114,20 +133,14 @@ def _start(plan: DemoPlan, places: _Places, open_things: ExitStack) -> _Parts:
     exchange = Child("exchange", _simulate(plan, places.truth), log, os.environ, speaks=True)
     open_things.callback(exchange.kill)
     bus = open_things.enter_context(closing(stack.open_local_bus(places.bus)))
-    environment = _environment(plan, places.data, _line(exchange)["url"])
-    gateway = stack.start_gateway(places.data, environment)
+    ready = _line(exchange)
+    gateway = stack.start_gateway(places.data, _environment(plan, places.data, ready["url"]))
     open_things.callback(gateway.kill)
-    return _Parts(exchange, gateway, bus)
-
-
-def frames_to_write(bus: SqliteBus) -> Source:
-    """Read the frames that wait for the tables: nobody takes them from the bus yet."""
-
-    def messages(stream: str) -> Iterator[Message]:
-        for waiting in bus.browse(write_subscription(stream)):
-            yield waiting.message
-
-    return messages
+    stack.wait_until_listening(gateway)  # it has the machine for itself until then
+    stages = StageProcesses(places.data, _stage_environment(places.data, ready["rest_url"]))
+    open_things.callback(stages.kill)
+    stages.listen()
+    return _Parts(exchange, gateway, stages, bus, ready["rest_url"])
 
 
 def _line(exchange: Child) -> dict[str, Any]:
@@ -148,12 +161,12 @@ def _simulate(plan: DemoPlan, truth: Path) -> list[str]:
     if plan.faults:
         flags["--faults"] = ",".join(plan.faults)
     # With "=", or a value that begins with a dash would be taken for a flag.
-    return ["quotewatch", "simulate", *(f"{flag}={value}" for flag, value in flags.items())]
+    written = [f"{flag}={value}" for flag, value in flags.items()]
+    return ["quotewatch", "simulate", "--linger", *written]
 
 
 def _environment(plan: DemoPlan, data: Path, url: str) -> dict[str, str]:
     """Tell the gateway everything; settings of another run must not leak in."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(stack.PREFIX)}
     own = {
         "BUS": "sqlite",
         "DATA_DIR": str(data),
@@ -166,11 +179,18 @@ def _environment(plan: DemoPlan, data: Path, url: str) -> dict[str, str]:
         ),
         "HTTP_PORT": "0",
     }
-    return {
-        **kept,
-        "ENVIRONMENT": "local",
-        **{stack.PREFIX + name: value for name, value in own.items()},
-    }
+    return _only(own)
+
+
+def _stage_environment(data: Path, rest_url: str) -> dict[str, str]:
+    return _only({"DATA_DIR": str(data), "REST_URL": rest_url, "SETTLE_S": SETTLE_SECONDS})
+
+
+def _only(own: Mapping[str, str]) -> dict[str, str]:
+    """Return this process's environment with these settings of ours and no others."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(stack.PREFIX)}
+    set_here = {stack.PREFIX + name: value for name, value in own.items()}
+    return {**kept, "ENVIRONMENT": "local", **set_here}
 
 
 def _fresh_directory(asked: Path | None) -> Path:

@@ -1,6 +1,6 @@
-"""The stack on a live feed: the real gateway and a console, until somebody stops it.
+"""The stack on a live feed: the real gateway and stages and a console, until somebody stops it.
 
-There is no truth to compare with: the summary says what came, not what did not.
+There is no truth to compare with: what is missing is what the tables' own ids and ledgers say.
 """
 
 import os
@@ -12,11 +12,15 @@ from pathlib import Path
 from rich.console import Console
 
 from quotewatch.errors import SettingsError
-from quotewatch.local import stack
+from quotewatch.local import settling, stack
 from quotewatch.local.console import RunConsole
+from quotewatch.local.stage_processes import StageProcesses
 from quotewatch.local.summary import summarize
 from quotewatch.local.tap import Tap
 from quotewatch.settings import Settings, load_settings
+
+# Rows are queryable after a few seconds; history is looked after in the cloud's own rhythm.
+_INTERVALS = {"write": 5.0, "reconcile": 60.0, "maintain": 600.0}
 
 
 def run(overrides: Mapping[str, object], console: Console) -> int:
@@ -34,20 +38,29 @@ def run(overrides: Mapping[str, object], console: Console) -> int:
         bus = open_things.enter_context(closing(stack.open_local_bus(stack.bus_path(data))))
         gateway = stack.start_gateway(data, _environment(settings, data))
         open_things.callback(gateway.kill)
+        stack.wait_until_listening(gateway)
+        stages = StageProcesses(data, _environment(settings, data), _INTERVALS)
+        open_things.callback(stages.kill)
+        stages.listen()
         tap = Tap(bus)
         title = f"QuoteWatch · {settings.shown()['feed_url']} · Ctrl-C stops"
-        with RunConsole(title, tap.tally, console=console) as screen:
+        with RunConsole(title, tap.tally, stored=stages.tally, console=console) as screen:
 
             def goes_on() -> bool:
                 gateway.check()
+                stages.check()
                 return True
 
             stack.watch(tap, screen, goes_on, stop)
             code = gateway.stop()
             tap.drain()
-        summary = summarize(time.monotonic() - began, tap.tally)
+        stages.stop()
+        console.print("Storing the last frames, fetching missing trades …", highlight=False)
+        here = settings.model_copy(update={"data_dir": data})
+        settled = settling.settle(here, bus)
+        summary = summarize(time.monotonic() - began, tap.tally, settled=settled)
     stack.note_exit(summary, gateway, code)
-    places = {"data": data, "bus": stack.bus_path(data), "log": gateway.log}
+    places = {"data": data, "tables": data / "warehouse", "log": gateway.log}
     return stack.conclude(console, summary, places)
 
 

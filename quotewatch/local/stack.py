@@ -31,6 +31,10 @@ OK, LOSS = 0, 1
 PREFIX = "QUOTEWATCH_"
 FRAME_MS_FEATURES = "100"
 
+_QUERY = (
+    "SELECT symbol, count(*) AS trades, sum(price * size) AS turnover"
+    " FROM raw_trades GROUP BY symbol ORDER BY turnover DESC"
+)
 _READ_ALL_SECONDS = 20.0
 _LOOK_SECONDS = 0.05
 _HTTP_SECONDS = 2.0
@@ -53,6 +57,14 @@ def open_local_bus(path: Path) -> SqliteBus:
 def start_gateway(data: Path, environment: Mapping[str, str]) -> Child:
     """Start the gateway; its log is beside the data."""
     return Child("gateway", ["ingest_gateway"], data / "gateway.log", environment)
+
+
+def wait_until_listening(gateway: Child) -> None:
+    """Wait until the gateway is up and about to connect."""
+    deadline = time.monotonic() + _READ_ALL_SECONDS
+    while _listening_port(gateway.log) is None and time.monotonic() < deadline:
+        gateway.check()
+        time.sleep(_LOOK_SECONDS)
 
 
 @contextmanager
@@ -134,7 +146,7 @@ def conclude(
     # Spelled as one would type it here: `make demo` leaves no environment active.
     data, python = shown(places["data"]), shown(Path(sys.executable))
     console.print(
-        f"Try: {python} -m quotewatch frames features --data {data}",
+        f'Try: {python} -m quotewatch sql --data {data} "{_QUERY}"',
         soft_wrap=True,
         highlight=False,
     )

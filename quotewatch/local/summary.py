@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from quotewatch.local.proof.audit import Audit
+from quotewatch.local.settling import Settled
 from quotewatch.local.tally import Tally
 
 Summary = dict[str, Any]
@@ -22,6 +23,7 @@ def summarize(
     tally: Tally,
     audit: Audit | None = None,
     injected: Mapping[str, int] | None = None,
+    settled: Settled | None = None,
 ) -> Summary:
     """Put a run into one object. A key is absent where its part does not exist."""
     summary: Summary = {"seconds": round(seconds, 3)}
@@ -31,8 +33,13 @@ def summarize(
         name: {"frames": stream.frames, "rows": stream.rows, "bytes": stream.bytes}
         for name, stream in tally.streams.items()
     }
+    if settled is not None:
+        summary["stored"] = settled.stored
+        summary["missing"] = settled.missing  # the audit, where there is one, knows better
     if audit is not None:
         summary |= _proof(audit, injected or {})
+    if settled is not None and settled.losses:
+        summary.setdefault("loss", []).extend(settled.losses)
     summary["rejected"] = _sorted(tally.count_events("reject"))
     summary["latency_ms"] = {
         "p50": tally.latency.percentile(0.50),
@@ -88,11 +95,15 @@ def _findings(summary: Summary) -> dict[str, str]:
     if "sent" in summary:
         total = sum(summary["sent"].values())
         found["sent"] = f"{total:,} messages: {_listed(summary['sent'])}"
+    stored = summary.get("stored", {})
     for name, stream in summary["frames"].items():
         kilobytes = stream["bytes"] / 1e3
         found[name] = f"{stream['rows']:,} rows in {stream['frames']:,} frames, {kilobytes:,.0f} KB"
+        if name in stored:
+            found[name] += f"; {stored[name]:,} rows in the table"
     if "missing" in summary:
         found["missing"] = _verdict(summary["missing"])
+    if "duplicates" in summary:
         found["duplicates"] = _verdict(summary["duplicates"])
         found["gaps"] = _gaps(summary["gaps"])
         found["injected"] = _listed(summary["injected"]) or "no faults"

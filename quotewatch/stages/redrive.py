@@ -10,14 +10,13 @@ from typing import Any
 from quotewatch.bus.port import Bus, Delivery
 from quotewatch.bus.topology import dead_subscription
 from quotewatch.errors import QuoteWatchError
-from quotewatch.frames import decode
 from quotewatch.logs import get_logger
 from quotewatch.message import Message
 from quotewatch.quarantine import Quarantine
 from quotewatch.resources import Resources
 from quotewatch.streams import STREAMS
 from quotewatch.tables.commit import Committer
-from quotewatch.tables.intake import Arrived, Intake
+from quotewatch.tables.intake import Arrived, Intake, frame_of
 
 _log = get_logger("redrive")
 
@@ -82,9 +81,9 @@ class RedriveStage:
         """Store one message; return whether it need not be kept any longer."""
         report.found += 1
         try:
-            frame = decode(message)
+            frame = frame_of(message)
             intake = Intake(self._committer, frame.id.stream)
-            stored = intake.store([Arrived(frame, published_ns)], redriven=True)
+            stored = intake.store([Arrived(frame, published_ns)])
         except QuoteWatchError as error:
             report.left[place] = str(error)
             return False

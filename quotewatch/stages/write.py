@@ -10,21 +10,20 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import msgspec
-import pyarrow.compute as pc
 
 from quotewatch.bus.port import Bus, Delivery
 from quotewatch.bus.topology import COMMITTED, write_subscription
 from quotewatch.clock import NS_PER_SECOND, Clock
 from quotewatch.errors import FrameError, NewerSchemaError, QuoteWatchError
-from quotewatch.frames import Frame, decode, identify
+from quotewatch.frames import Frame, identify
 from quotewatch.logs import get_logger
 from quotewatch.message import Message
 from quotewatch.metrics.recorder import Recorder
 from quotewatch.quarantine import Quarantine
 from quotewatch.resources import Resources
-from quotewatch.streams import RAW_TRADES, STREAMS
+from quotewatch.streams import STREAMS
 from quotewatch.tables.commit import Committer
-from quotewatch.tables.intake import Arrived, Intake
+from quotewatch.tables.intake import Arrived, Intake, frame_of
 from quotewatch.tables.ledger import Seen
 
 _log = get_logger("write")
@@ -310,13 +309,9 @@ class _Drain:
 
 def _decoded(message: Message, stream: str) -> Frame:
     """Decode a frame of this stream; FrameError for whatever else it is."""
-    frame = decode(message)
+    frame = frame_of(message)
     if frame.id.stream != stream:
         raise FrameError(f"attribute stream: {frame.id.stream} on the topic {stream}")
-    if stream == RAW_TRADES.name and frame.rows.num_rows:
-        lowest: Any = pc.min(frame.rows.column("trade_id")).as_py()
-        if lowest < 0:
-            raise FrameError(f"column trade_id: {lowest} is below zero")
     return frame
 
 

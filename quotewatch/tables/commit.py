@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import zstandard
+from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table, Transaction
 from pyiceberg.table.snapshots import Operation, Snapshot
@@ -134,7 +135,7 @@ def _carry_out(table: Table, change: Change | Expiry, token: str) -> int | None:
     transaction = Transaction(table)
     if isinstance(change, Expiry):
         ExpireSnapshots(transaction).by_ids(list(change.snapshot_ids)).commit()
-        transaction.commit_transaction()
+        _send(transaction)
         return None
     properties = {**change.notes, **_written(table, change.ledger), COMMIT: token}
     update = transaction.update_snapshot(snapshot_properties=properties)
@@ -148,8 +149,19 @@ def _carry_out(table: Table, change: Change | Expiry, token: str) -> int | None:
     old = surplus(table, SNAPSHOTS_KEPT - 1)
     if old:
         ExpireSnapshots(transaction).by_ids(old).commit()
-    transaction.commit_transaction()
+    _send(transaction)
     return producer.snapshot_id
+
+
+def _send(transaction: Transaction) -> None:
+    try:
+        transaction.commit_transaction()
+    except ValueError as error:
+        # What we let go of has gone already: an expiry moves no branch, so the SQL catalog finds
+        # no conflict, and says it in its own way.
+        if "does not exist" not in str(error):
+            raise
+        raise CommitFailedException(str(error)) from error
 
 
 def surplus(table: Table, kept: int) -> list[int]:

@@ -15,12 +15,24 @@ from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 
 from quotewatch.clock import NS_PER_SECOND
-from quotewatch.frames import Frame, FrameId
+from quotewatch.errors import FrameError
+from quotewatch.frames import Frame, FrameId, decode
 from quotewatch.intervals import Intervals
+from quotewatch.message import Message
 from quotewatch.streams import LINEAGE, RAW_TRADES, TABLES
 from quotewatch.tables.commit import Change, Committer
 from quotewatch.tables.data_files import write_files
 from quotewatch.tables.ledger import Knowledge, Ledger, Seen
+
+
+def frame_of(message: Message) -> Frame:
+    """Decode a frame that its table can take; FrameError for whatever else it is."""
+    frame = decode(message)
+    if frame.id.stream == RAW_TRADES.name and frame.rows.num_rows:
+        lowest: Any = pc.min(frame.rows.column("trade_id")).as_py()
+        if lowest < 0:  # the ledger has no place for it
+            raise FrameError(f"column trade_id: {lowest} is below zero")
+    return frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,18 +79,13 @@ class Intake:
         self,
         frames: Sequence[Arrived],
         aside: Sequence[Seen] = (),
-        *,
-        redriven: bool = False,
     ) -> Stored:
-        """Store the rows of new frames, and note those that are put aside, in one commit.
-
-        A frame noted as put aside is taken only when it is `redriven`.
-        """
+        """Store the rows of new frames, and note those that are put aside, in one commit."""
         draft, stored = _Draft(), Stored()
 
         def plan(table: Table, ledger: Ledger) -> Change | None:
             nonlocal stored
-            fresh = self._fresh(table, ledger, frames, redriven=redriven)
+            fresh = self._fresh(table, ledger, frames)
             known = ledger.stream(self._stream)
             put = [each for each in aside if known.know(each.epoch, each.seq) is Knowledge.NEW]
             rows = rows_of(self._stream, fresh)
@@ -127,16 +134,18 @@ class Intake:
             draft.key = key
         return draft.files
 
-    def _fresh(
-        self, table: Table, ledger: Ledger, frames: Iterable[Arrived], *, redriven: bool
-    ) -> list[Arrived]:
-        """Return the frames that are not in the table, each once."""
+    def _fresh(self, table: Table, ledger: Ledger, frames: Iterable[Arrived]) -> list[Arrived]:
+        """Return the frames that are not in the table, each once.
+
+        One that was put aside is taken when it can be read: it is redriven, or the bytes that
+        could not be read were not its own.
+        """
         known = ledger.stream(self._stream)
         fresh: dict[FrameId, Arrived] = {}
         unsure: list[Arrived] = []
         for each in frames:
             knowledge = known.know(each.frame.id.epoch, each.frame.id.seq)
-            if knowledge is Knowledge.NEW or (redriven and knowledge is Knowledge.QUARANTINED):
+            if knowledge in {Knowledge.NEW, Knowledge.QUARANTINED}:
                 fresh.setdefault(each.frame.id, each)
             elif knowledge is Knowledge.UNSURE:
                 unsure.append(each)

@@ -120,6 +120,7 @@ class Ledger:
 
     streams: Mapping[str, StreamLedger] = field(default_factory=dict)
     trades: Mapping[str, Intervals] = field(default_factory=dict)
+    marks: Mapping[str, int] = field(default_factory=dict)  # how far somebody has come, by name
 
     def stream(self, name: str) -> StreamLedger:
         """Return the ledger of one source."""
@@ -136,13 +137,18 @@ class Ledger:
         held = {symbol: self.trades.get(symbol, none) | ids for symbol, ids in trades.items()}
         return replace(self, trades={**self.trades, **held})
 
+    def mark(self, name: str, value: int) -> "Ledger":
+        """Return the ledger with a mark moved."""
+        return replace(self, marks={**self.marks, name: value})
+
     def __or__(self, other: "Ledger") -> "Ledger":
         """Return what either of them knows."""
         streams = {
             name: _joined(self.stream(name), other.stream(name))
             for name in self.streams.keys() | other.streams.keys()
         }
-        return replace(self, streams=streams).hold(other.trades)
+        marks = {**other.marks, **self.marks}
+        return replace(self, streams=streams, marks=marks).hold(other.trades)
 
     # As text
 
@@ -153,6 +159,7 @@ class Ledger:
                 "version": _VERSION,
                 "streams": {name: _plain(each) for name, each in sorted(self.streams.items())},
                 "trades": {symbol: str(ids) for symbol, ids in sorted(self.trades.items())},
+                "marks": dict(sorted(self.marks.items())),
             }
         )
 
@@ -168,9 +175,10 @@ def load(data: bytes | str) -> Ledger:
             )
         streams = {name: _stream_of(each) for name, each in found["streams"].items()}
         trades = {symbol: Intervals.parse(text) for symbol, text in found["trades"].items()}
+        marks = {name: int(value) for name, value in found["marks"].items()}
     except (msgspec.DecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise LedgerMissingError(f"the ledger cannot be read ({error}): repair it") from error
-    return Ledger(streams, trades)
+    return Ledger(streams, trades, marks)
 
 
 def _plain(stream: StreamLedger) -> dict[str, Any]:

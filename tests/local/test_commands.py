@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import urllib3
 from websockets.sync.client import connect
 
 from quotewatch.__main__ import main
@@ -248,6 +249,18 @@ def test_simulate_ends_after_its_seconds() -> None:
     with started("simulate", "--seconds", "0.2") as process:
         assert first_line(process)["dialect"] == "exchange"
         assert ended(process)["connections"] == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_simulate_lingers_until_it_is_stopped_and_reports_once(number: signal.Signals) -> None:
+    with started("simulate", "--seconds", "0.2", "--linger", "--products", SYMBOL) as process:
+        rest_url = first_line(process)["rest_url"]
+        assert first_line(process)["connections"] == 0
+        answer = urllib3.request("GET", f"{rest_url}/products/{SYMBOL}/trades?limit=3")
+        assert len(answer.json()) == 3
+        process.send_signal(number)
+        out, errors = process.communicate(timeout=PATIENCE_SECONDS)
+    assert (process.returncode, out, errors) == (0, "", "")
 
 
 def test_simulate_names_a_port_that_is_taken() -> None:

@@ -1,4 +1,4 @@
-"""The demo as people run it: what is sent is on the bus, or the faults say why it is not."""
+"""The demo as people run it: what is sent is in the tables, or the faults say why it is not."""
 
 import contextlib
 import json
@@ -13,15 +13,16 @@ from typing import Any
 
 import pytest
 
-from quotewatch.bus.sqlite import SqliteBus
-from quotewatch.local.demo import frames_to_write
 from quotewatch.local.proof.audit import audit
+from quotewatch.local.proof.sources import TableFrames
+from quotewatch.tables.catalog import Tables, catalog_properties
 from tests.availability import cannot_run
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 120.0  # a busy machine is slow, not wrong
 DIALECTS = ("exchange", "advanced")
 STREAMS = ("raw_orderbook", "raw_trades", "features", "events")
+CHILDREN = ("ingest_gateway", "simulate", "stage write", "stage reconcile", "stage maintain")
 
 
 class Demo:
@@ -64,14 +65,9 @@ class Demo:
         self.wait_until(lambda: '"snapshot"' in self.log())
 
     def children(self) -> dict[str, int]:
-        """Return the processes it started, by the module they run."""
+        """Return the processes it started, by what they run."""
         own = [(pid, command) for pid, parent, command in processes() if parent == self.process.pid]
-        return {
-            module: pid
-            for pid, command in own
-            for module in ("ingest_gateway", "quotewatch")
-            if f"-m {module}" in command
-        }
+        return {name: pid for pid, command in own for name in CHILDREN if f" {name}" in command}
 
 
 @contextlib.contextmanager
@@ -113,6 +109,12 @@ def processes() -> Iterator[tuple[int, int, str]]:
             yield int(folder.name), int(after_name[1]), command
 
 
+def count_rows(tables: Tables, name: str) -> int:
+    table = tables.find(name)
+    assert table is not None
+    return table.scan().to_arrow().num_rows
+
+
 def is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
@@ -133,16 +135,18 @@ def test_nothing_is_missing_and_nothing_doubled(tmp_path: Path) -> None:
             assert "unexpected" not in summary
             assert "loss" not in summary
             assert set(summary["frames"]) == set(STREAMS)
-            assert summary["frames"]["features"]["rows"] > 100
+            assert summary["frames"]["features"]["rows"] > 0
             assert summary["sent"]["l2update" if dialect == "exchange" else "l2_data"] > 100
             assert 0 < summary["latency_ms"]["p50"] <= summary["latency_ms"]["p99"]
-            for place in (each.data, each.data / "bus.db", each.truth, each.summary_file):
+            for place in (each.data, each.data / "warehouse", each.truth, each.summary_file):
                 assert str(place) in screen.replace("\n", "").replace(" ", "")
-            assert f"python -m quotewatch frames features --data {each.data}" in screen
-            # The bus still holds all of it, for the writer and for another look.
-            bus = SqliteBus(each.data / "bus.db")
-            assert audit(frames_to_write(bus), each.truth).is_lossless
-            bus.close()
+            assert f"python -m quotewatch sql --data {each.data}" in screen
+            # Everything that was on the bus is in the tables, for another look.
+            tables = Tables(catalog_properties("", "", each.data))
+            for stream, known in summary["frames"].items():
+                assert known["rows"] == summary["stored"][stream] == count_rows(tables, stream)
+            assert audit(TableFrames(tables), each.truth).is_lossless
+            tables.close()
 
 
 def test_every_fault_is_explained(tmp_path: Path) -> None:
@@ -156,6 +160,9 @@ def test_every_fault_is_explained(tmp_path: Path) -> None:
             assert sum(summary["rejected"].values()) > 0, screen
             assert summary["gaps"]["injected"] > 0
             assert summary["gaps"]["detected"] > 0
+            # Whatever trade anybody could know of was fetched.
+            assert summary["gaps"]["healed"] == summary["gaps"]["detected"]
+            assert summary["gaps"]["open"] == summary["gaps"].get("too_late", 0)
             assert summary["injected"]["silence"] > 0
             assert summary["injected"]["restart"] == 1
 
@@ -164,7 +171,7 @@ def test_ctrl_c_ends_in_peace_and_tells(tmp_path: Path) -> None:
     with demo(tmp_path, "--seconds", "300") as started:
         started.wait_until_it_captures()
         children = started.children()
-        assert len(children) == 2
+        assert children.keys() == set(CHILDREN)
         started.process.send_signal(signal.SIGINT)
         screen = started.end()
         assert started.process.returncode == 0, screen
@@ -184,7 +191,7 @@ def test_a_gateway_that_dies_ends_the_demo_with_its_log(tmp_path: Path) -> None:
         assert "the gateway ended early (killed by SIGKILL)" in screen
         assert '"listening"' in screen
         assert "Traceback" not in screen
-        assert not is_alive(children["quotewatch"])
+        assert not any(map(is_alive, children.values()))
 
 
 def test_children_end_when_the_demo_is_killed(tmp_path: Path) -> None:

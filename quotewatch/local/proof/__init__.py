@@ -1,1 +1,1 @@
-"""Proof: what is on the bus against what the truth file says was sent."""
+"""Proof: what a run left behind against what the truth file says was sent."""

@@ -1,4 +1,4 @@
-"""Prove a run: frames on the bus against the truth file, row by row. What is lost gets a number.
+"""Prove a run: what it left behind against the truth file, row by row. A loss gets a number.
 
 Every level-2 message that was sent must be there as often as it was sent, every trade once; what
 the faults withheld must be named by the journal, and every spoilt message must have been refused.
@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from quotewatch.local.proof.evidence import Conn, Evidence, Source, StoredTrade, gather
+from quotewatch.local.proof.evidence import Conn, Evidence, StoredTrade, gather
 from quotewatch.local.proof.feature_check import check_features
+from quotewatch.local.proof.sources import Source
 from quotewatch.local.proof.truth_lines import Line, TruthReader
 from quotewatch.streams import STREAMS
 
@@ -51,9 +52,9 @@ class Audit:
 
 
 def audit(source: Source, truth: Path) -> Audit:
-    """Compare what is on the bus with what was sent."""
+    """Compare what is there with what was sent."""
     evidence = gather(source)
-    comparison = _Comparison(evidence)
+    comparison = _Comparison(evidence, one_row_per_trade=source.one_row_per_trade)
     for line in TruthReader().read(truth):
         comparison.take(line)
     return comparison.conclude(source)
@@ -76,7 +77,8 @@ class _Sent:
 class _Comparison:
     """One truth file, line by line, against the evidence."""
 
-    def __init__(self, evidence: Evidence) -> None:
+    def __init__(self, evidence: Evidence, *, one_row_per_trade: bool) -> None:
+        self._one_row_per_trade = one_row_per_trade
         self._evidence = evidence
         self._left = {key: list(conns) for key, conns in evidence.books.items()}
         self._sent: Counter[str] = Counter()
@@ -189,7 +191,7 @@ class _Comparison:
         )
         duplicates = {stream: evidence.doubled_rows[stream] for stream in STREAMS}
         duplicates["raw_orderbook"] = sum(count for key, count in surplus if key in self._keys)
-        duplicates["raw_trades"] = sum(map(_doubles, evidence.trades.values()))
+        duplicates["raw_trades"] = sum(map(self._doubles, evidence.trades.values()))
         unexpected = dict.fromkeys(STREAMS, 0)
         unexpected["raw_orderbook"] = sum(count for key, count in surplus if key not in self._keys)
         unexpected["raw_trades"] = sum(
@@ -198,6 +200,11 @@ class _Comparison:
             for stored in rows
         )
         return missing, duplicates, unexpected
+
+    def _doubles(self, rows: list[StoredTrade]) -> int:
+        """Count the rows of a trade beyond the one that may be there, on a bus one an epoch."""
+        allowed = 1 if self._one_row_per_trade else len({row.conn.epoch for row in rows})
+        return len(rows) - allowed
 
     def _judge_gaps(self) -> Gaps:
         evidence = self._evidence
@@ -238,8 +245,3 @@ class _Comparison:
             yield f"events: {spoilt} spoilt messages, {self._evidence.rejected_messages} rejects"
         for reason, count in self._evidence.dropped.items():
             yield f"the gateway dropped {count} rows: {reason}"
-
-
-def _doubles(rows: list[StoredTrade]) -> int:
-    """Count the rows of a trade beyond the first of each epoch."""
-    return len(rows) - len({row.conn.epoch for row in rows})

@@ -1,18 +1,16 @@
-"""What the frames on a bus hold, in the shape the audit compares by. Pure: messages in."""
+"""What a run left behind, in the shape the audit compares by: frames in, evidence out."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from quotewatch.frames import Frame, decode, identify
+from quotewatch.frames import Frame
 from quotewatch.local.proof.row_keys import TradeId, book_key, trade_content
+from quotewatch.local.proof.sources import Source
 from quotewatch.local.proof.stored_rows import book_rows, trade_rows
 from quotewatch.local.tally import SeqCheck
-from quotewatch.message import Message
-from quotewatch.streams import STREAMS
-
-Source = Callable[[str], Iterable[Message]]  # a stream's name in, its messages out, each time anew
+from quotewatch.streams import REST_EPOCH, STREAMS
 
 # Close codes after which something that was sent may not have come. After all others the close
 # came in its turn, behind everything that was sent.
@@ -26,7 +24,7 @@ class Conn(NamedTuple):
     """One connection of the gateway."""
 
     epoch: str
-    number: int
+    number: int | None  # None: it came over REST
 
 
 class StoredTrade(NamedTuple):
@@ -78,24 +76,22 @@ def gather(source: Source) -> Evidence:
     """Read every frame of every stream."""
     evidence = Evidence()
     for stream in STREAMS:
-        for message in source(stream):
-            frame = decode(message)
-            seqs = evidence.seqs.setdefault((frame.id.epoch, stream), SeqCheck())
-            if not seqs.see(frame.id.seq):
-                evidence.doubled_rows[stream] += frame.rows.num_rows
+        for frame in source.frames(stream):
+            if frame.id.epoch != REST_EPOCH:  # what reconcile fetched came in no frame
+                seqs = evidence.seqs.setdefault((frame.id.epoch, stream), SeqCheck())
+                if not seqs.see(frame.id.seq):
+                    evidence.doubled_rows[stream] += frame.rows.num_rows
             _TAKERS[stream](evidence, frame)
+    for symbol, first, last in source.gaps():
+        evidence.gaps[symbol].append((first, last))
     return evidence
 
 
 def frames_of(source: Source, stream: str, epoch: str) -> Iterator[Frame]:
     """Yield the frames of one producer's life in their order, each once."""
-    messages = {}
-    for message in source(stream):
-        identity = identify(message)
-        if identity.epoch == epoch:
-            messages[identity.seq] = message  # compressed: a small part of what they hold
-    for seq in sorted(messages):
-        yield decode(messages[seq])
+    frames = {frame.id.seq: frame for frame in source.frames(stream) if frame.id.epoch == epoch}
+    for seq in sorted(frames):
+        yield frames[seq]
 
 
 def _take_books(evidence: Evidence, frame: Frame) -> None:

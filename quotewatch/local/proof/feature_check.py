@@ -1,4 +1,4 @@
-"""Features on the bus against what the raw rows lead to, bit for bit. Pure.
+"""Features that are there against what the raw rows lead to, bit for bit. Pure.
 
 Worth asking only where the raw streams are complete: a missing row changes all that follow.
 """
@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from quotewatch.frames import Frame
-from quotewatch.local.proof.evidence import Source, frames_of
+from quotewatch.local.proof.evidence import frames_of
 from quotewatch.local.proof.row_keys import plain_text
+from quotewatch.local.proof.sources import Source
 from quotewatch.local.proof.stored_rows import book_rows, trade_rows
 from quotewatch.market import replay
 
@@ -56,6 +57,7 @@ def _recomputed(source: Source, epoch: str) -> Iterator[bytes]:
                         row.arrival)
         for frame in frames_of(source, "raw_trades", epoch)
         for row in trade_rows(frame)
+        if row.arrival is not None  # REST rows never enter a window
     )  # fmt: skip
     rows: Iterable[replay.BookRow | replay.TradeRow] = heapq.merge(books, trades, key=_arrival)
     for row in replay.recompute(rows):

@@ -34,8 +34,8 @@ class TradeRow(NamedTuple):
     taker_side: str
     exchange_us: int
     live: bool
-    conn: int
-    arrival: int
+    conn: int | None
+    arrival: int | None
 
 
 def book_rows(frame: Frame) -> Iterator[BookRow]:

@@ -133,7 +133,12 @@ def test_trades_are_remembered_for_ten_minutes_and_not_for_ever(rate: float) -> 
     for trades in live.trades.values():
         per_second = (len(trades) - 120) / 20
         assert trades.maxlen is not None
-        assert 600 * per_second < trades.maxlen < 2_000 + 1_500 * per_second
+        assert 600 * per_second < trades.maxlen < max(200_001, 1_500 * per_second)
+
+
+def test_two_hundred_thousand_trades_are_remembered_of_each_product_however_many() -> None:
+    for trades in market(UNKNOWN, rate=20_000).trades.values():
+        assert trades.maxlen == 200_000
 
 
 def auc(score: list[float], truth: list[bool]) -> float:

@@ -115,9 +115,9 @@ def test_who_asks_too_often_is_told_so() -> None:
     assert ask(200.0, 16) == [200] * 15 + [429]
 
 
-async def get(server: ExchangeServer, path: str) -> tuple[int, dict[str, str], Any]:
+async def get(port: int, path: str) -> tuple[int, dict[str, str], Any]:
     """Ask over a plain socket, as any HTTP client would."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nAccept: */*\r\n\r\n".encode())
     await writer.drain()
     head, _, body = (await reader.read()).partition(b"\r\n\r\n")
@@ -138,18 +138,18 @@ def test_it_answers_on_the_port_of_the_feed() -> None:
             await listener.subscribe(PRODUCTS)
             server.advance(5)
             await listener.catch_up()
-            status, headers, page = await get(server, "/products/BTC-USD/trades?limit=10")
+            status, headers, page = await get(server.port, "/products/BTC-USD/trades?limit=10")
             assert status == 200
             assert headers["Content-Type"].startswith("application/json")
             assert int(headers["CB-BEFORE"]) == page[0]["trade_id"]
             last = [m for m in listener.messages("match") if m["product_id"] == "BTC-USD"][-1]
             for key in ("trade_id", "side", "size", "price", "time"):
                 assert page[0][key] == last[key]
-            assert (await get(server, "/products/NO-SUCH/trades"))[::2] == (
+            assert (await get(server.port, "/products/NO-SUCH/trades"))[::2] == (
                 404,
                 {"message": "NotFound"},
             )
-            while (await get(server, "/products"))[0] != 429:
+            while (await get(server.port, "/products"))[0] != 429:
                 pass
 
     run(test)
@@ -163,15 +163,15 @@ def test_while_it_is_down_it_answers_503_or_not_at_all() -> None:
         async with ExchangeServer(config, plan, paced=False) as server:
             plan.rest_down_until_us = server.exchange.market.now_us + 4 * US
             server.advance(0)
-            assert (await get(server, "/products"))[0] == 503
-            hanging = asyncio.create_task(get(server, "/products"))
+            assert (await get(server.port, "/products"))[0] == 503
+            hanging = asyncio.create_task(get(server.port, "/products"))
             while server.report.faults["rest_down"] < 2:  # noqa: ASYNC110 - nobody is told
                 await asyncio.sleep(0)
             server.advance(3)
             assert not hanging.done()
             server.advance(2)
             assert (await hanging)[0] == 503
-            assert (await get(server, "/products"))[0] == 200
+            assert (await get(server.port, "/products"))[0] == 200
             async with listening(server) as listener:
                 await listener.socket.send(exchange.subscribe(PRODUCTS)[0], text=True)
 

@@ -10,9 +10,9 @@ import pyarrow as pa
 
 from quotewatch.coinbase import exchange
 from quotewatch.frames import Frame, FrameEncoder, FrameId
-from quotewatch.local.demo import frames_to_write
 from quotewatch.local.exchange.truth import TruthLine
 from quotewatch.local.proof.audit import Audit, audit
+from quotewatch.local.proof.sources import BusFrames
 from quotewatch.local.stack import open_local_bus
 from quotewatch.streams import STREAMS
 
@@ -88,7 +88,7 @@ class MadeUpRun:
 
     def audit(self) -> Audit:
         self.truth.write_bytes(b"".join(self._lines))
-        return audit(frames_to_write(self.bus), self.truth)
+        return audit(BusFrames(self.bus), self.truth)
 
     # Both
 

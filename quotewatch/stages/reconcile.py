@@ -1,0 +1,205 @@
+"""Prove what is complete and fetch what is missing: durable rows in, healed trades and `gaps` out.
+
+Nothing is believed but tables and their ledgers. What cannot be healed stays in `gaps` with its
+reason.
+"""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from pyiceberg.table import Table
+
+from quotewatch.clock import US_PER_SECOND, Clock
+from quotewatch.errors import QuoteWatchError
+from quotewatch.healing import Healing
+from quotewatch.intervals import Intervals
+from quotewatch.logs import get_logger
+from quotewatch.market.outages import outages, validities
+from quotewatch.resources import Resources
+from quotewatch.streams import TABLES
+from quotewatch.tables.commit import Change, Committer, read_ledger
+from quotewatch.tables.data_files import write_files
+from quotewatch.tables.durable import Durable, read_durable
+from quotewatch.tables.failures import named
+from quotewatch.tables.gaps import Gap, Scope, compare, compare_outages, read_gaps, rows_of_gaps
+from quotewatch.tables.ledger import Ledger
+from quotewatch.trade_source import RestTrades
+
+_log = get_logger("reconcile")
+
+_GAPS = TABLES["gaps"]
+# How far before its last run it looks again: frames may come late, from a spool.
+_LOOK_BACK_US = 6 * 3_600 * US_PER_SECOND
+_MARK = "reconciled_us"
+_MARK_US = 3_600 * US_PER_SECOND  # a run that finds nothing moves the mark this often
+
+Verdicts = Mapping[Scope, Mapping[str, str]]  # whose -> gap_id -> why it will never come
+
+
+@dataclass
+class ReconcileReport:
+    """One call. `fetched` counts trades, `missing` trades or frames, all else counts gaps."""
+
+    seconds: float = 0.0
+    opened: int = 0
+    healed: int = 0
+    permanent: int = 0
+    still_open: int = 0
+    fetched: int = 0
+    requests: int = 0
+    missing: dict[str, int] = field(default_factory=dict)  # by table, after healing
+    completeness: dict[str, float] = field(default_factory=dict)  # by table, after healing
+    unhealed: dict[str, str] = field(default_factory=dict)  # product -> why it waits
+    error: str | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether the tables could not be read or written."""
+        return self.error is not None
+
+    def plain(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        return asdict(self)
+
+
+class ReconcileStage:
+    """Compares, fetches, and writes down what is left."""
+
+    def __init__(
+        self,
+        committer: Committer,
+        clock: Clock,
+        source: Callable[[], RestTrades],
+        *,
+        settle_seconds: float,
+        patience_seconds: float,
+    ) -> None:
+        self._committer = committer
+        self._clock = clock
+        self._source = source
+        self._settle_us = round(settle_seconds * US_PER_SECOND)
+        self._patience_us = round(patience_seconds * US_PER_SECOND)
+
+    def run_once(self) -> ReconcileReport:
+        """Write down what is missing, fetch the trades of it, write down what has changed."""
+        began = self._clock.monotonic()
+        report = ReconcileReport()
+        try:
+            self._run(report)
+        except QuoteWatchError as error:
+            report.error = str(error)
+        report.seconds = round(self._clock.monotonic() - began, 3)
+        (_log.error if report.failed else _log.info)("reconciled", **report.plain())
+        return report
+
+    def _run(self, report: ReconcileReport) -> None:
+        durable = self._look()
+        known = self._note(durable, {}, report)
+        wanted = [gap for gap in known if self._may_be_fetched(gap)]
+        if wanted:
+            # A gap stands in the table before anything is fetched for it: a crash hides nothing.
+            verdicts = self._heal(wanted, durable.missing(), report)
+            durable = self._look()
+            known = self._note(durable, verdicts, report)
+        report.missing, report.completeness = durable.completeness()
+        report.still_open = sum(gap.state == "open" for gap in known)
+
+    def _look(self) -> Durable:
+        since_us = self._since_us()
+        settled_us = self._now_us() - self._settle_us
+        return read_durable(self._committer.tables, since_us, settled_us)
+
+    def _since_us(self) -> int:
+        """Return where in the journal to begin: before the last run and all that is open."""
+        table = self._committer.tables.find(_GAPS.name)
+        if table is None:
+            return 0
+        with named(_GAPS.name):
+            mark = read_ledger(table).marks.get(_MARK)
+            known = read_gaps(table)
+        if mark is None:
+            return 0
+        open_us = [gap.from_us for gap in known if gap.state == "open" and gap.from_us is not None]
+        return max(0, min([mark, *open_us]) - _LOOK_BACK_US)
+
+    def _note(self, durable: Durable, verdicts: Verdicts, report: ReconcileReport) -> list[Gap]:
+        """Append to `gaps` what has changed; return all gaps as they are now."""
+        missing, now_us = durable.missing(), self._now_us()
+        lost = outages(validities(durable.entries, now_us))
+        known: list[Gap] = []
+        changed: list[Gap] = []
+
+        def plan(table: Table, ledger: Ledger) -> Change | None:
+            # Asked of the table each time: of two runs at once only one may write a row down.
+            known[:] = read_gaps(table)
+            changed[:] = [
+                *compare(known, missing, now_us, patience_us=self._patience_us, verdicts=verdicts),
+                *compare_outages(known, lost, now_us, since_us=durable.since_us),
+            ]
+            if not changed and now_us - ledger.marks.get(_MARK, 0) < _MARK_US:
+                return None
+            files = write_files(table, _GAPS, rows_of_gaps(changed, "reconcile"))
+            return Change(ledger.mark(_MARK, now_us), files)
+
+        self._committer.commit(_GAPS.name, plan)
+        _count(changed, report)
+        return list({gap.gap_id: gap for gap in [*known, *changed]}.values())
+
+    def _may_be_fetched(self, gap: Gap) -> bool:
+        """Say whether a gap is one of trades, and old enough that none of them is on its way."""
+        age_us = self._now_us() - gap.first_us
+        return gap.scope.kind == "trades" and gap.state == "open" and age_us >= self._settle_us
+
+    def _heal(
+        self, wanted: Iterable[Gap], missing: Mapping[Scope, Intervals], report: ReconcileReport
+    ) -> Verdicts:
+        """Fetch missing trades; return what the exchange says about those it does not have."""
+        healing = Healing(self._committer, self._clock, self._source())
+        verdicts: dict[Scope, dict[str, str]] = defaultdict(dict)
+        # The newest losses first: somebody waits for today, and history stays at the exchange.
+        for gap in sorted(wanted, key=lambda each: each.first_us, reverse=True):
+            holes = missing.get(gap.scope, Intervals.none()) & gap.span
+            verdict = healing.heal(str(gap.scope.symbol), holes)
+            if verdict is not None:
+                verdicts[gap.scope][gap.gap_id] = verdict
+            if healing.spent:
+                break
+        report.fetched += healing.stored
+        report.requests += healing.requests
+        report.unhealed |= healing.waits
+        return verdicts
+
+    def _now_us(self) -> int:
+        return self._clock.now_ns() // 1_000
+
+
+def _count(changed: Iterable[Gap], report: ReconcileReport) -> None:
+    for gap in changed:
+        report.opened += gap.at_us == gap.first_us
+        report.healed += gap.state == "healed"
+        report.permanent += gap.state == "permanent"
+
+
+def build(resources: Resources) -> ReconcileStage:
+    """Make the stage the settings ask for."""
+    settings = resources.settings
+
+    def source() -> RestTrades:
+        return RestTrades(
+            settings.rest_url,
+            clock=resources.clock,
+            sleep=time.sleep,
+            max_requests=settings.reconcile_requests,
+            budget_seconds=settings.reconcile_budget_s,
+        )
+
+    return ReconcileStage(
+        resources.committer,
+        resources.clock,
+        source,
+        settle_seconds=settings.settle_s,
+        patience_seconds=2 * settings.ack_deadline_s,
+    )
