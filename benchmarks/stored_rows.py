@@ -48,8 +48,7 @@ class Rows:
             "arrival": pa.array(arrivals),
         }
         columns |= self._trades(codes) if self._stream == RAW_TRADES.name else self._book(codes)
-        names = [name for name in columns]
-        return pa.RecordBatch.from_arrays(list(columns.values()), names=names)
+        return pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
 
     def frames(self, rows: int, each: int = FRAME_ROWS) -> Iterator[Message]:
         """Make so many rows, as messages of the bus."""
@@ -85,7 +84,7 @@ class Rows:
             ],
             names=["side", "price", "size"],
         )
-        offsets = pa.array(np.arange(0, sizes.size + 1, _LEVELS, dtype=np.int32))
+        offsets: Any = pa.array(np.arange(0, sizes.size + 1, _LEVELS, dtype=np.int32))
         return {
             "book": pa.array(np.ones(count, np.int32)),
             "kind": _words(np.zeros(count, np.int64), ("update",)),

@@ -3,20 +3,27 @@
 A message that decodes holds exactly the rows that were encoded; anything else is a FrameError.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import zstandard
 
 from quotewatch.errors import FrameError, FrameTooLargeError, NewerSchemaError
 from quotewatch.message import Message
-from quotewatch.streams import SCHEMA_VERSION, STREAMS
+from quotewatch.streams import DECIMAL, SCHEMA_VERSION, STREAMS
 
 SOFT_LIMIT_BYTES = 256_000  # a window closes early at about this size
 HARD_LIMIT_BYTES = 9_000_000  # the bus takes 10 MB, attributes included
+_LARGEST = 2**63 - 1  # tables and ledgers count in 64 bits
 _LEVEL = 1  # level 3 saves 5 % of the bytes for twice the time
 _LONGEST_BODY_BYTES = 512_000_000  # a body that claims more is an attack or a mistake
+
+_MOST = Decimal(10) ** 20
+_Cast = Callable[["pa.Array[Any]", "pa.Field[Any]"], "pa.Array[Any]"]
 
 # Eight decimals hold all that Coinbase sends in 2026 and compress far better than eighteen.
 NARROW_DECIMAL = pa.decimal128(38, 8)
@@ -83,6 +90,16 @@ def _attributes(frame: Frame) -> dict[str, str]:
 
 def decode(message: Message) -> Frame:
     """Turn a message back into its frame, the rows in the stream's own columns."""
+    frame = decode_carried(message)
+    return replace(frame, rows=_conform(frame.rows, STREAMS[frame.id.stream].schema, _cast))
+
+
+def decode_carried(message: Message) -> Frame:
+    """Turn a message back into its frame, words as dictionaries and decimals as narrow as it came.
+
+    As strict as decode(): what is returned casts to the stream's own columns. For those who put
+    many frames together and cast once.
+    """
     identity = identify(message)
     version = _number(message, "schema")
     if version > SCHEMA_VERSION:
@@ -90,7 +107,7 @@ def decode(message: Message) -> Frame:
             f"{identity.stream} {identity.epoch}/{identity.seq}: schema {version} is newer than"
             f" {SCHEMA_VERSION}; deploy this process again, the frame waits"
         )
-    rows = _conform(_from_ipc(message.data), STREAMS[identity.stream].schema)
+    rows = _conform(_from_ipc(message.data), STREAMS[identity.stream].schema, _checked)
     if rows.num_rows != _number(message, "rows"):
         raise FrameError(
             f"{identity.stream} {identity.epoch}/{identity.seq}: {rows.num_rows} rows in the body,"
@@ -125,6 +142,9 @@ def _number(message: Message, name: str) -> int:
     value = _text(message, name)
     if not (value.isascii() and value.isdecimal()):
         raise FrameError(f"attribute {name}: {value[:40]!r} is not a whole number")
+    # The length first: Python refuses to read thousands of digits.
+    if len(value) > len(str(_LARGEST)) or int(value) > _LARGEST:
+        raise FrameError(f"attribute {name}: {value[:40]} does not fit into 64 bits")
     return int(value)
 
 
@@ -133,6 +153,7 @@ def _from_ipc(data: bytes) -> pa.RecordBatch:
         body = zstandard.ZstdDecompressor().decompress(data, max_output_size=_LONGEST_BODY_BYTES)
         with pa.ipc.open_stream(body) as reader:
             table = reader.read_all().combine_chunks()
+        table.validate(full=True)  # an offset or an index that is wrong would end this process
     except (zstandard.ZstdError, pa.ArrowException, OSError, ValueError) as error:
         raise FrameError(f"the body ({len(data)} bytes) is not zstd over Arrow: {error}") from error
     return table.to_batches()[0] if table.num_rows else _no_rows(table.schema)
@@ -142,17 +163,63 @@ def _no_rows(schema: pa.Schema) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([pa.array([], kind) for kind in schema.types], schema=schema)
 
 
-def _conform(rows: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    """Cast to the stream's columns; an optional column that an older version lacks is null."""
-    columns = []
+def _conform(rows: pa.RecordBatch, schema: pa.Schema, cast: "_Cast") -> pa.RecordBatch:
+    """Bring rows to the stream's columns; an optional one that an older version lacks is null."""
+    columns, fields = [], []
     for field in schema:
-        if field.name in rows.schema.names:
-            columns.append(_cast(rows.column(field.name), field))
+        found = rows.schema.get_all_field_indices(field.name)
+        if len(found) > 1:
+            raise FrameError(f"column {field.name} is there {len(found)} times")
+        if found:
+            columns.append(cast(rows.column(field.name), field))
         elif field.nullable:
             columns.append(pa.nulls(rows.num_rows, field.type))
         else:
             raise FrameError(f"column {field.name} is missing")
-    return pa.RecordBatch.from_arrays(columns, schema=schema)
+        fields.append(pa.field(field.name, columns[-1].type, field.nullable))
+    return pa.RecordBatch.from_arrays(columns, schema=pa.schema(fields))
+
+
+def _checked(column: "pa.Array[Any]", field: "pa.Field[Any]") -> "pa.Array[Any]":
+    """Return a column as it was carried if it is sure to cast, else cast it now."""
+    if not _is_sure(column, field.type):
+        return _cast(column, field)
+    if not field.nullable and column.null_count:
+        raise FrameError(f"column {field.name}: {column.null_count} values are missing")
+    return column
+
+
+def _is_sure(column: Any, wanted: Any) -> bool:  # noqa: ANN401 - of any type
+    """Say whether a column has its type, or one that casts to it whatever the values."""
+    kind = column.type
+    if pa.types.is_list(wanted):
+        return pa.types.is_list(kind) and _is_sure_list(column, wanted)
+    if kind.equals(wanted):
+        return True
+    if pa.types.is_string(wanted):
+        return bool(
+            pa.types.is_dictionary(kind)
+            and pa.types.is_string(kind.value_type)
+            and not column.dictionary.null_count
+        )
+    return bool(kind.equals(NARROW_DECIMAL) and wanted.equals(DECIMAL) and _fits(column))
+
+
+def _is_sure_list(column: Any, wanted: Any) -> bool:  # noqa: ANN401 - of records
+    records, expected = column.flatten(), wanted.value_type
+    if not pa.types.is_struct(records.type) or records.null_count:
+        return False
+    names = [each.name for each in records.type]
+    return names == [each.name for each in expected] and all(
+        not part.null_count and _is_sure(part, each.type)
+        for part, each in zip(records.flatten(), expected, strict=True)
+    )
+
+
+def _fits(column: Any) -> bool:  # noqa: ANN401 - the stubs know no min_max
+    """Say whether narrow decimals leave room for ten more digits behind the point."""
+    bounds = pc.min_max(column).as_py()
+    return bounds["max"] is None or -_MOST < bounds["min"] <= bounds["max"] < _MOST
 
 
 def _cast(column: "pa.Array[Any]", field: "pa.Field[Any]") -> "pa.Array[Any]":

@@ -46,32 +46,32 @@ class Healing:
         """Fetch and store the trades of some holes; return why some will never come, if so."""
         verdict = None
         try:
-            for first, last in holes:
-                verdict = self._descend(symbol, first, last) or verdict
+            # Only when all was asked for: what an error cut short may well be there.
+            verdict = self._fetch(symbol, holes)
         except ProductGoneError as error:
             self.waits[symbol] = str(error)
             verdict = GONE
-        except FetchBudgetError as error:
-            self.waits[symbol] = str(error)
-            self.spent = True
-        except TradeSourceError as error:
+        except (FetchBudgetError, TradeSourceError) as error:
             self.waits[symbol] = str(error)
             # One product's refusal need not be the next one's; no answer at all is everybody's.
-            self.spent = isinstance(error, TradeSourceUnavailableError)
+            self.spent = isinstance(error, FetchBudgetError | TradeSourceUnavailableError)
         finally:
             self._store()
         return verdict
 
-    def _descend(self, symbol: str, first: int, last: int) -> str | None:
-        absent = 0
-        for page in self._source.fetch(symbol, first, last):
-            self._waiting += page.trades
-            absent += page.to_id - page.from_id + 1 - len(page.trades) - page.refused
-            if page.reasons:
-                self.waits[symbol] = f"the exchange's answer was refused: {', '.join(page.reasons)}"
-            if len(self._waiting) >= _STORED_AT_ONCE:
-                self._store()
-        return ABSENT if absent > 0 else None
+    def _fetch(self, symbol: str, holes: Intervals) -> str | None:
+        absent = refused = 0
+        for first, last in holes:
+            for page in self._source.fetch(symbol, first, last):
+                self._waiting += page.trades
+                absent += page.to_id - page.from_id + 1 - len(page.trades) - page.refused
+                refused += page.refused
+                if page.reasons:
+                    reasons = ", ".join(page.reasons)
+                    self.waits[symbol] = f"the exchange's answer was refused: {reasons}"
+                if len(self._waiting) >= _STORED_AT_ONCE:
+                    self._store()
+        return ABSENT if absent > 0 and not refused else None
 
     def _store(self) -> None:
         trades, self._waiting = self._waiting, []

@@ -44,7 +44,11 @@ class Intervals:
     def of_numbers(cls, numbers: Numbers | Iterable[int]) -> "Intervals":
         """Make a set from single numbers in any order, repeated or not."""
         given: Any = numbers if isinstance(numbers, np.ndarray) else list(numbers)
-        ordered = np.unique(np.asarray(given, np.int64))
+        return cls.of_sorted(np.unique(np.asarray(given, np.int64)))
+
+    @classmethod
+    def of_sorted(cls, ordered: Numbers) -> "Intervals":
+        """Make a set from numbers that are in order, each once."""
         if not ordered.size:
             return cls.none()
         breaks = np.flatnonzero(np.diff(ordered) != 1)

@@ -1,9 +1,11 @@
 """What stages stand on, opened on first use from the settings and closed together."""
 
+import os
 from functools import cached_property
 
 from quotewatch.bus.opening import open_bus
 from quotewatch.bus.port import Bus
+from quotewatch.bus.topology import topology
 from quotewatch.clock import Clock, SystemClock
 from quotewatch.metrics.recorder import Recorder
 from quotewatch.objects.opening import open_objects
@@ -47,6 +49,17 @@ class Resources:
     def committer(self) -> Committer:
         """The one way into the tables."""
         return Committer(self.tables, clock=self.clock)
+
+    def create_names(self) -> bool:
+        """Create missing topics and subscriptions; False in the cloud, where they are Terraform's.
+
+        An emulator that was started again has forgotten them.
+        """
+        if self.settings.bus == "pubsub" and not os.environ.get("PUBSUB_EMULATOR_HOST"):
+            return False
+        wanted = topology(self.settings.ack_deadline_s)
+        self.bus.create(wanted.topics, wanted.subscriptions)
+        return True
 
     def close(self) -> None:
         """Close what was opened."""

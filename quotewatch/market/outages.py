@@ -17,14 +17,20 @@ class Entry:
     """One row of `events`, as far as books and their ends are told by it."""
 
     epoch: str
+    seq: int
+    row: int
     received_us: int
-    arrival: int
     kind: str
     conn: int
     symbol: str | None = None
     stream: str | None = None
     to_id: int | None = None
     reason: str | None = None
+
+    @property
+    def place(self) -> tuple[str, int, int]:
+        """Where the gateway wrote it: a message may end a book and begin one, in either order."""
+        return self.epoch, self.seq, self.row
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,58 +60,80 @@ class _Life:
     """One gateway's life, entry by entry."""
 
     valid: dict[str, tuple[int, int]] = field(default_factory=dict)  # symbol -> (since, conn)
-    known: set[str] = field(default_factory=set)
+    known: set[str] = field(default_factory=set)  # products whose books the entries tell of
+    told: set[int] = field(default_factory=set)  # connections that began or ended in the entries
+    whole: bool = False  # the entries begin with it
     newest_us: int = 0
 
+    def had_a_book(self, entry: Entry) -> bool:
+        """Say whether a product had a book before the entries begin."""
+        open_before = entry.conn > 0 and entry.conn not in self.told
+        return not self.whole and open_before and entry.symbol not in self.known
 
-def validities(entries: Iterable[Entry], now_us: int) -> list[Validity]:
-    """Return every stretch of validity, those of lives that ended without a word cut there."""
+
+def validities(entries: Iterable[Entry], until_us: int) -> list[Validity]:
+    """Return every stretch of validity, those of lives that ended without a word cut there.
+
+    The entries go up to `until_us`: who was silent long before that is dead.
+    """
     lives: dict[str, _Life] = defaultdict(_Life)
     found: list[Validity] = []
     crashed: set[str] = set()
-    ordered = sorted(entries, key=lambda each: (each.epoch, each.received_us, each.arrival))
-    for entry in ordered:
+    for entry in sorted({each.place: each for each in entries}.values(), key=_place):
         life = lives[entry.epoch]
         life.newest_us = max(life.newest_us, entry.received_us)
         if entry.kind == "start" and (entry.reason or "").startswith("after_crash "):
             crashed.add((entry.reason or "").partition(" ")[2])
         found.extend(_step(life, entry))
     for epoch, life in lives.items():
-        dead = epoch in crashed or life.newest_us < now_us - SILENT_US
+        dead = epoch in crashed or life.newest_us < until_us - SILENT_US
         for symbol, (since_us, _) in life.valid.items():
             end = life.newest_us if dead else None
             found.append(Validity(epoch, symbol, since_us, end, "died" if dead else None))
     return found
 
 
+def _place(entry: Entry) -> tuple[str, int, int]:
+    return entry.place
+
+
 def _step(life: _Life, entry: Entry) -> list[Validity]:
     """Take one entry; return the stretches that end with it."""
+    symbol, ended = entry.symbol, list[str]()
     match entry.kind:
-        case "snapshot" if entry.symbol is not None:
-            life.known.add(entry.symbol)
-            since_us, _ = life.valid.get(entry.symbol, (entry.received_us, entry.conn))
-            life.valid[entry.symbol] = (since_us, entry.conn)
-            return []
-        case "high_water" if entry.symbol is not None and entry.symbol not in life.known:
-            # The entries begin in the middle of this life: it had a book before.
-            life.known.add(entry.symbol)
-            life.valid[entry.symbol] = (entry.received_us, entry.conn)
-            return []
-        case "invalid" if entry.symbol in life.valid:
-            reason = f"invalid {entry.reason or ''}".strip()
-            return [_end(life, entry, str(entry.symbol), reason)]
+        case "start":
+            life.whole = True
+        case "open":
+            life.told.add(entry.conn)
+        case "snapshot" if symbol is not None:
+            life.known.add(symbol)
+            since_us, _ = life.valid.get(symbol, (entry.received_us, entry.conn))
+            life.valid[symbol] = (since_us, entry.conn)
+        case "high_water" if symbol is not None and life.had_a_book(entry):
+            life.known.add(symbol)
+            life.valid[symbol] = (entry.received_us, entry.conn)
+        case "invalid" if symbol is not None:
+            life.known.add(symbol)
+            ended = [symbol]
         case "close":
-            closed = [symbol for symbol, (_, conn) in life.valid.items() if conn == entry.conn]
-            reason = f"close {(entry.reason or '').partition(' ')[0]}".strip()
-            return [_end(life, entry, symbol, reason) for symbol in closed]
+            life.told.add(entry.conn)
+            ended = [each for each, (_, conn) in life.valid.items() if conn == entry.conn]
         case "final":
-            return [_end(life, entry, symbol, "stopped") for symbol in list(life.valid)]
-    return []
+            ended = list(life.valid)
+    return [_end(life, entry, each) for each in ended if each in life.valid]
 
 
-def _end(life: _Life, entry: Entry, symbol: str, reason: str) -> Validity:
+def _end(life: _Life, entry: Entry, symbol: str) -> Validity:
     since_us, _ = life.valid.pop(symbol)
-    return Validity(entry.epoch, symbol, since_us, entry.received_us, reason)
+    return Validity(entry.epoch, symbol, since_us, entry.received_us, _reason(entry))
+
+
+def _reason(entry: Entry) -> str:
+    """Say what ended a book; what follows the first word of a close is free text."""
+    if entry.kind == "final":
+        return "stopped"
+    reason = entry.reason or ""
+    return f"{entry.kind} {reason.partition(' ')[0] if entry.kind == 'close' else reason}".strip()
 
 
 def outages(found: Iterable[Validity]) -> list[Outage]:
@@ -115,7 +143,7 @@ def outages(found: Iterable[Validity]) -> list[Outage]:
         by_symbol[each.symbol].append(each)
     gone: list[Outage] = []
     for stretches in by_symbol.values():
-        gone += _uncovered(sorted(stretches, key=lambda each: each.from_us))
+        gone += _uncovered(sorted(stretches, key=lambda each: (each.from_us, each.epoch)))
     return gone
 
 
@@ -139,22 +167,28 @@ def _outage(last: Validity, to_us: int | None) -> Outage:
     return Outage(last.symbol, last.epoch, int(last.to_us or 0), to_us, reason)
 
 
-def newest_ids(entries: Iterable[Entry]) -> tuple[dict[str, int], dict[tuple[str, str], int]]:
-    """Return the newest trade id known of each product, and the newest seq of (epoch, stream)."""
-    trades: dict[str, int] = {}
-    frames: dict[tuple[str, str], int] = {}
+def trades_told(entries: Iterable[Entry]) -> dict[str, tuple[int, int]]:
+    """Return the lowest and the highest trade id of each product that the entries vouch for."""
+    told: dict[str, tuple[int, int]] = {}
     for each in entries:
-        if each.to_id is None:
+        if each.symbol is None or each.to_id is None or each.stream != "raw_trades":
             continue
-        if each.kind in {"high_water", "final"}:
-            if each.symbol is not None:
-                trades[each.symbol] = max(trades.get(each.symbol, -1), each.to_id)
-            elif each.stream is not None:
-                key = (each.epoch, each.stream)
-                frames[key] = max(frames.get(key, -1), each.to_id)
-        elif each.kind == "gap" and each.stream == "raw_trades" and each.symbol is not None:
-            trades[each.symbol] = max(trades.get(each.symbol, -1), each.to_id)
-    return trades, frames
+        if each.kind in {"high_water", "final", "gap"}:
+            low, high = told.get(each.symbol, (each.to_id, each.to_id))
+            told[each.symbol] = min(low, each.to_id), max(high, each.to_id)
+    return told
+
+
+def frames_told(entries: Iterable[Entry]) -> dict[tuple[str, str], int]:
+    """Return the newest seq of each epoch and stream that the entries vouch for."""
+    told: dict[tuple[str, str], int] = {}
+    for each in entries:
+        if each.kind not in {"high_water", "final"} or each.symbol is not None:
+            continue
+        if each.stream is not None and each.to_id is not None:
+            key = (each.epoch, each.stream)
+            told[key] = max(told.get(key, -1), each.to_id)
+    return told
 
 
 def settled(entries: Iterable[Entry], until_us: int) -> list[Entry]:

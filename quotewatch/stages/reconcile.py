@@ -6,7 +6,7 @@ reason.
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -17,13 +17,11 @@ from quotewatch.errors import QuoteWatchError
 from quotewatch.healing import Healing
 from quotewatch.intervals import Intervals
 from quotewatch.logs import get_logger
-from quotewatch.market.outages import outages, validities
 from quotewatch.resources import Resources
 from quotewatch.streams import TABLES
-from quotewatch.tables.commit import Change, Committer, read_ledger
+from quotewatch.tables.commit import Change, Committer
 from quotewatch.tables.data_files import write_files
 from quotewatch.tables.durable import Durable, read_durable
-from quotewatch.tables.failures import named
 from quotewatch.tables.gaps import Gap, Scope, compare, compare_outages, read_gaps, rows_of_gaps
 from quotewatch.tables.ledger import Ledger
 from quotewatch.trade_source import RestTrades
@@ -65,6 +63,15 @@ class ReconcileReport:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class _View:
+    """What a look at the tables has shown, and the gaps as they are after it."""
+
+    durable: Durable
+    missing: Mapping[Scope, Intervals]
+    gaps: Sequence[Gap]
+
+
 class ReconcileStage:
     """Compares, fetches, and writes down what is left."""
 
@@ -96,49 +103,36 @@ class ReconcileStage:
         return report
 
     def _run(self, report: ReconcileReport) -> None:
-        durable = self._look()
-        known = self._note(durable, {}, report)
-        wanted = [gap for gap in known if self._may_be_fetched(gap)]
+        view = self._note({}, report)
+        wanted = [gap for gap in view.gaps if self._may_be_fetched(gap)]
         if wanted:
             # A gap stands in the table before anything is fetched for it: a crash hides nothing.
-            verdicts = self._heal(wanted, durable.missing(), report)
-            durable = self._look()
-            known = self._note(durable, verdicts, report)
-        report.missing, report.completeness = durable.completeness()
-        report.still_open = sum(gap.state == "open" for gap in known)
+            verdicts = self._heal(wanted, view.missing, report)
+            view = self._note(verdicts, report)
+        report.missing, report.completeness = view.durable.completeness(view.missing)
+        report.still_open = sum(gap.state == "open" for gap in view.gaps)
 
-    def _look(self) -> Durable:
-        since_us = self._since_us()
-        settled_us = self._now_us() - self._settle_us
-        return read_durable(self._committer.tables, since_us, settled_us)
-
-    def _since_us(self) -> int:
-        """Return where in the journal to begin: before the last run and all that is open."""
-        table = self._committer.tables.find(_GAPS.name)
-        if table is None:
-            return 0
-        with named(_GAPS.name):
-            mark = read_ledger(table).marks.get(_MARK)
-            known = read_gaps(table)
-        if mark is None:
-            return 0
-        open_us = [gap.from_us for gap in known if gap.state == "open" and gap.from_us is not None]
-        return max(0, min([mark, *open_us]) - _LOOK_BACK_US)
-
-    def _note(self, durable: Durable, verdicts: Verdicts, report: ReconcileReport) -> list[Gap]:
+    def _note(self, verdicts: Verdicts, report: ReconcileReport) -> _View:
         """Append to `gaps` what has changed; return all gaps as they are now."""
-        missing, now_us = durable.missing(), self._now_us()
-        lost = outages(validities(durable.entries, now_us))
-        known: list[Gap] = []
+        views: list[_View] = []
         changed: list[Gap] = []
 
         def plan(table: Table, ledger: Ledger) -> Change | None:
-            # Asked of the table each time: of two runs at once only one may write a row down.
-            known[:] = read_gaps(table)
+            # Asked of the tables each time: of two runs at once only one may write a row down.
+            now_us = self._now_us()
+            known = read_gaps(table)
+            # Only now: what is healed in the gaps just read is there in what is read here.
+            durable = self._look(ledger, known, now_us)
+            missing = durable.missing(known)
             changed[:] = [
-                *compare(known, missing, now_us, patience_us=self._patience_us, verdicts=verdicts),
-                *compare_outages(known, lost, now_us, since_us=durable.since_us),
-            ]
+                *compare(
+                    filter(durable.can_judge, known), missing, now_us,
+                    patience_us=self._patience_us, verdicts=verdicts,
+                ),
+                *compare_outages(known, durable.outages(), now_us, since_us=durable.since_us),
+            ]  # fmt: skip
+            now = {gap.gap_id: gap for gap in [*known, *changed]}
+            views[:] = [_View(durable, missing, list(now.values()))]
             if not changed and now_us - ledger.marks.get(_MARK, 0) < _MARK_US:
                 return None
             files = write_files(table, _GAPS, rows_of_gaps(changed, "reconcile"))
@@ -146,7 +140,18 @@ class ReconcileStage:
 
         self._committer.commit(_GAPS.name, plan)
         _count(changed, report)
-        return list({gap.gap_id: gap for gap in [*known, *changed]}.values())
+        return views[0]
+
+    def _look(self, ledger: Ledger, known: Iterable[Gap], now_us: int) -> Durable:
+        """Read what is durable; the journal from before the last run and all that is open."""
+        mark = ledger.marks.get(_MARK)
+        since_us = 0
+        if mark is not None:
+            times = [
+                gap.from_us for gap in known if gap.state == "open" and gap.from_us is not None
+            ]
+            since_us = max(0, min([mark, *times]) - _LOOK_BACK_US)
+        return read_durable(self._committer.tables, since_us, now_us - self._settle_us)
 
     def _may_be_fetched(self, gap: Gap) -> bool:
         """Say whether a gap is one of trades, and old enough that none of them is on its way."""

@@ -16,7 +16,8 @@ from quotewatch.quarantine import Quarantine
 from quotewatch.resources import Resources
 from quotewatch.streams import STREAMS
 from quotewatch.tables.commit import Committer
-from quotewatch.tables.intake import Arrived, Intake, frame_of
+from quotewatch.tables.gathering import Arrived
+from quotewatch.tables.intake import Intake, frame_of
 
 _log = get_logger("redrive")
 
@@ -62,16 +63,19 @@ class RedriveStage:
 
     def _dead_letters(self, stream: str, report: RedriveReport) -> None:
         subscription = dead_subscription(stream)
-        kept = []
+        kept: dict[str, str] = {}
         for delivery in self._pulled(subscription):
+            if delivery.message_id in kept:  # its lease is over: we have been through
+                kept[delivery.message_id] = delivery.ack_id
+                break
             place = f"{subscription} {delivery.message_id}"
             if self._take(place, delivery.message, delivery.published_ns, report):
                 self._bus.ack(subscription, [delivery.ack_id])
             else:
-                kept.append(delivery.ack_id)
+                kept[delivery.message_id] = delivery.ack_id
         # Given back at the end: sooner, this loop would get them again.
         if kept:
-            self._bus.release(subscription, kept)
+            self._bus.release(subscription, list(kept.values()))
 
     def _pulled(self, subscription: str) -> Iterator[Delivery]:
         while deliveries := self._bus.pull(subscription, max_messages=1):

@@ -8,7 +8,7 @@ committed on the ground of an older ledger.
 import random
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import zstandard
@@ -22,7 +22,7 @@ from quotewatch.clock import Clock, SystemClock
 from quotewatch.errors import LedgerMissingError, TableUnavailableError
 from quotewatch.tables import ledger as ledgers
 from quotewatch.tables.catalog import Tables
-from quotewatch.tables.failures import CONFLICTS, UNKNOWN, named
+from quotewatch.tables.failures import UNKNOWN, named
 from quotewatch.tables.ledger import Ledger
 
 LEDGER = "quotewatch.ledger"
@@ -89,31 +89,35 @@ class Committer:
         TableUnavailableError: it may or may not have happened; the ledger tells the next run.
         """
         deadline = self._clock.monotonic() + self._patience_seconds
-        token = ""
+        tokens: set[str] = set()
         for attempt in range(1, 1_000_000):
             try:
                 table = self.tables.load(name)
                 with named(name):
-                    landed = _find(table, token)
+                    landed = _find(table, tokens)
                     if landed is not None:
                         return Committed(attempt - 1, landed.snapshot_id)
                     ledger = Ledger() if without_ledger else read_ledger(table)
                     change = plan(table, ledger)
-                if change is None:
-                    return None
-                token = uuid.uuid4().hex
-                return Committed(attempt, _carry_out(table, change, token))
-            except (*CONFLICTS, *UNKNOWN, TableUnavailableError) as error:
-                if self._clock.monotonic() >= deadline or _is_final(error):
-                    with named(name):
-                        raise
+                    if change is None:
+                        return None
+                    token = uuid.uuid4().hex
+                    # All of them: one that seemed lost may land after the next was sent.
+                    tokens.add(token)
+                    return Committed(attempt, _carry_out(table, change, token))
+            except TableUnavailableError as error:
+                if self._clock.monotonic() >= deadline or _is_final(error.__cause__):
+                    raise
             self._sleep(_pause(attempt))
         raise TableUnavailableError(f"{name}: too many attempts")
 
 
-def _is_final(error: BaseException) -> bool:
-    """Say whether waiting here is no use: a full disk outlives our patience."""
-    return isinstance(error.__cause__, OSError) and not isinstance(error.__cause__, UNKNOWN)
+def _is_final(cause: BaseException | None) -> bool:
+    """Say whether waiting here is no use: a full disk outlives our patience.
+
+    A file that is not there was replaced between the look and the read: others commit fast.
+    """
+    return isinstance(cause, OSError) and not isinstance(cause, (*UNKNOWN, FileNotFoundError))
 
 
 def _pause(attempt: int) -> float:
@@ -121,12 +125,10 @@ def _pause(attempt: int) -> float:
     return random.uniform(0, longest)  # noqa: S311 - to part writers, not to hide anything
 
 
-def _find(table: Table, token: str) -> Snapshot | None:
-    """Return the snapshot that carries our token: a commit whose answer was lost."""
-    if not token:
-        return None
+def _find(table: Table, tokens: Collection[str]) -> Snapshot | None:
+    """Return the snapshot that carries a token of ours: a commit whose answer was lost."""
     for snapshot in table.metadata.snapshots:
-        if _properties(snapshot).get(COMMIT) == token:
+        if _properties(snapshot).get(COMMIT) in tokens:
             return snapshot
     return None
 
@@ -167,7 +169,8 @@ def _send(transaction: Transaction) -> None:
 def surplus(table: Table, kept: int) -> list[int]:
     """Name the oldest snapshots beyond so many; branches and tags keep theirs."""
     named_ids = {ref.snapshot_id for ref in table.metadata.refs.values()}
-    ordered = sorted(table.metadata.snapshots, key=lambda each: each.timestamp_ms)
+    # Not by their times: clocks step back.
+    ordered = sorted(table.metadata.snapshots, key=lambda each: each.sequence_number or 0)
     ids = [each.snapshot_id for each in ordered]
     excess = ids[: max(0, len(ids) - kept)]
     return [each for each in excess if each not in named_ids]
@@ -221,19 +224,18 @@ def newest_ledger(table: Table) -> Ledger:
 
 def _ledger_of(table: Table, snapshot: Snapshot) -> Ledger | None:
     properties = _properties(snapshot)
-    if LEDGER in properties:
-        return ledgers.load(properties[LEDGER])
-    if LEDGER_FILE not in properties:
-        return None
-    path = properties[LEDGER_FILE]
     try:
-        with table.io.new_input(path).open() as stream:
+        if LEDGER in properties:
+            return ledgers.load(properties[LEDGER])
+        if LEDGER_FILE not in properties:
+            return None
+        with table.io.new_input(properties[LEDGER_FILE]).open() as stream:
             packed = stream.read()
         return ledgers.load(zstandard.ZstdDecompressor().decompress(packed))
-    except (FileNotFoundError, zstandard.ZstdError) as error:
+    except (FileNotFoundError, zstandard.ZstdError, LedgerMissingError) as error:
         raise LedgerMissingError(
-            f"{_name(table)}: its ledger {path} cannot be read ({error});"
-            f" run: python -m quotewatch repair-ledger {_name(table)}"
+            f"{_name(table)}: its ledger {properties.get(LEDGER_FILE, '')} cannot be read"
+            f" ({error}); run: python -m quotewatch repair-ledger {_name(table)}"
         ) from error
 
 
@@ -243,9 +245,10 @@ def _written(table: Table, ledger: Ledger) -> dict[str, str]:
     The file is there before the commit that names it, and goes with the snapshots that do.
     """
     text = ledger.dump()
+    # No `.zst` in its name: Arrow would compress it once more, and not undo that when it reads.
     if len(text) <= INLINE_BYTES:
         return {LEDGER: text.decode()}
-    path = table.location_provider().new_metadata_location(f"ledger-{uuid.uuid4()}.json.zst")
+    path = table.location_provider().new_metadata_location(f"ledger-{uuid.uuid4()}.packed")
     with table.io.new_output(path).create() as stream:
         stream.write(zstandard.ZstdCompressor().compress(text))
     return {LEDGER_FILE: path}

@@ -45,10 +45,8 @@ def _plain(rows: pa.Table, schema: pa.Schema) -> pa.Table:
     """Give columns that another reader made larger types for the ones of the layout."""
     for place, name in enumerate(rows.schema.names):
         column = rows.column(place)
-        if name in schema.names and not pa.types.is_dictionary(column.type):
-            wanted = schema.field(name).type
-            if not column.type.equals(wanted):
-                rows = rows.set_column(place, name, column.cast(wanted))
+        if name in schema.names and "large_" in str(column.type):
+            rows = rows.set_column(place, name, column.cast(schema.field(name).type))
     return rows
 
 
@@ -99,7 +97,7 @@ def _options(schema: pa.Schema) -> dict[str, Any]:
     """
     repeating, growing = [], {}
     for path, kind in _leaves(schema):
-        if pa.types.is_string(kind) or pa.types.is_dictionary(kind) or _last(path) in _REPEATING:
+        if _is_word(kind) or _last(path) in _REPEATING:
             repeating.append(path)
         elif pa.types.is_integer(kind) or pa.types.is_timestamp(kind):
             growing[path] = "DELTA_BINARY_PACKED"
@@ -111,6 +109,13 @@ def _options(schema: pa.Schema) -> dict[str, Any]:
         # Readers are to see strings where we had words and numbers for them.
         "store_schema": False,
     }
+
+
+def _is_word(kind: pa.DataType) -> bool:
+    return any(
+        each(kind)
+        for each in (pa.types.is_string, pa.types.is_large_string, pa.types.is_dictionary)
+    )
 
 
 def _leaves(schema: pa.Schema) -> Iterator[tuple[str, pa.DataType]]:

@@ -13,7 +13,7 @@ import pyarrow as pa
 from pyiceberg.table import Table
 
 from quotewatch.intervals import Intervals
-from quotewatch.market.outages import Outage
+from quotewatch.market.outages import SILENT_US, Outage
 from quotewatch.streams import TABLES
 
 State = Literal["open", "healed", "permanent"]
@@ -91,7 +91,7 @@ def _judged(
     if not left:
         if gap.state == "healed":
             return None
-        return replace(gap, state="healed", missing=0, at_us=now_us, reason=None)
+        return replace(gap, state="healed", missing=0, at_us=_after(gap, now_us), reason=None)
     state: State = "permanent" if gap.state == "permanent" else "open"
     reason = gap.reason
     old_enough = now_us - gap.first_us >= patience_us
@@ -103,7 +103,12 @@ def _judged(
         state, reason = "permanent", "not on the bus any more"
     if (state, left, reason) == (gap.state, gap.missing, gap.reason):
         return None
-    return replace(gap, state=state, missing=left, at_us=now_us, reason=reason)
+    return replace(gap, state=state, missing=left, at_us=_after(gap, now_us), reason=reason)
+
+
+def _after(gap: Gap, now_us: int) -> int:
+    """Return when a gap changes: the newest row counts, whatever clocks say."""
+    return max(now_us, gap.at_us + 1)
 
 
 def _opened(scope: Scope, first: int, last: int, now_us: int) -> Gap:
@@ -114,19 +119,29 @@ def _opened(scope: Scope, first: int, last: int, now_us: int) -> Gap:
 def compare_outages(
     known: Iterable[Gap], found: Iterable[Outage], now_us: int, *, since_us: int
 ) -> list[Gap]:
-    """Return the rows to append for stretches without a book; what is older is not looked at."""
-    before = {gap.gap_id: gap for gap in known if gap.scope.kind == "book"}
-    now = {gap.gap_id: gap for gap in (_of_outage(each, now_us) for each in found)}
-    changed = [
-        replace(gap, first_us=before[gap_id].first_us if gap_id in before else now_us)
-        for gap_id, gap in now.items()
-        if gap_id not in before or _differs(before[gap_id], gap)
-    ]
-    for gap_id, gap in before.items():
-        if gap_id not in now and gap.state != "healed" and (gap.from_us or 0) > since_us:
+    """Return the rows to append for stretches without a book; what is older is not looked at.
+
+    Entries that begin in the middle of lives tell of a book only after a while.
+    """
+    told_us = since_us + SILENT_US if since_us else 0
+    before = {gap.gap_id: gap for gap in known if gap.scope.kind == "book" and _told(gap, told_us)}
+    outages = [gap for gap in (_of_outage(each, now_us) for each in found) if _told(gap, told_us)]
+    changed = []
+    for gap in outages:
+        old = before.pop(gap.gap_id, None)
+        if old is None:
+            changed.append(gap)
+        elif _differs(old, gap):
+            changed.append(replace(gap, first_us=old.first_us, at_us=_after(old, now_us)))
+    for gap in before.values():
+        if gap.state != "healed":
             reason = "later entries show a valid book"
-            changed.append(replace(gap, state="healed", at_us=now_us, reason=reason))
+            changed.append(replace(gap, state="healed", at_us=_after(gap, now_us), reason=reason))
     return changed
+
+
+def _told(gap: Gap, told_us: int) -> bool:
+    return gap.from_us is not None and gap.from_us >= told_us
 
 
 def _differs(one: Gap, other: Gap) -> bool:

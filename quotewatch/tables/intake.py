@@ -16,36 +16,25 @@ from pyiceberg.table import Table
 
 from quotewatch.clock import NS_PER_SECOND
 from quotewatch.errors import FrameError
-from quotewatch.frames import Frame, FrameId, decode
-from quotewatch.intervals import Intervals
+from quotewatch.frames import Frame, FrameId, decode_carried
+from quotewatch.intervals import Intervals, Numbers
 from quotewatch.message import Message
-from quotewatch.streams import LINEAGE, RAW_TRADES, TABLES
+from quotewatch.streams import RAW_TRADES, TABLES
 from quotewatch.tables.commit import Change, Committer
 from quotewatch.tables.data_files import write_files
+from quotewatch.tables.gathering import Arrived, rows_of
 from quotewatch.tables.ledger import Knowledge, Ledger, Seen
+from quotewatch.tables.ordering import codes_of, take
 
 
 def frame_of(message: Message) -> Frame:
     """Decode a frame that its table can take; FrameError for whatever else it is."""
-    frame = decode(message)
+    frame = decode_carried(message)
     if frame.id.stream == RAW_TRADES.name and frame.rows.num_rows:
         lowest: Any = pc.min(frame.rows.column("trade_id")).as_py()
         if lowest < 0:  # the ledger has no place for it
             raise FrameError(f"column trade_id: {lowest} is below zero")
     return frame
-
-
-@dataclass(frozen=True, slots=True)
-class Arrived:
-    """A frame and when the bus took it."""
-
-    frame: Frame
-    published_ns: int
-
-    @property
-    def seen(self) -> Seen:
-        """What the ledger notes of it."""
-        return Seen(self.frame.id.epoch, self.frame.id.seq, self.published_ns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,26 +152,6 @@ def _key(source: object) -> object:
     return source
 
 
-def rows_of(stream: str, frames: Sequence[Arrived]) -> pa.Table:
-    """Put the rows of frames into one table, with their lineage."""
-    batches = [each.frame.rows for each in frames]
-    schema = TABLES[stream].schema
-    of_frames = pa.schema([each for each in schema if each.name not in LINEAGE.names])
-    rows = pa.Table.from_batches(batches, of_frames)
-    counts = [batch.num_rows for batch in batches]
-    epochs = pa.array([each.frame.id.epoch for each in frames], pa.string())
-    places: Any = pa.array(np.repeat(np.arange(len(frames)), counts))
-    seqs = np.repeat(np.array([each.frame.id.seq for each in frames], np.int64), counts)
-    numbers = [np.arange(count, dtype=np.int32) for count in counts]
-    lineage = [
-        pc.take(epochs, places),
-        pa.array(seqs, pa.int64()),
-        pa.array(np.concatenate(numbers) if numbers else np.empty(0, np.int32), pa.int32()),
-    ]
-    columns: list[Any] = [*rows.columns, *lineage]
-    return pa.Table.from_arrays(columns, schema=schema)
-
-
 def without_known_trades(
     rows: pa.Table, held: Mapping[str, Intervals]
 ) -> tuple[pa.Table, dict[str, Intervals]]:
@@ -192,27 +161,36 @@ def without_known_trades(
     """
     if not rows.num_rows:
         return rows, {}
-    symbols: Any = rows.column("symbol").combine_chunks().dictionary_encode()
-    codes = symbols.indices.to_numpy()
+    codes, symbols = codes_of(rows.column("symbol"))
     ids = rows.column("trade_id").to_numpy()
-    late = ~rows.column("live").to_numpy()
-    order = np.lexsort((late, ids, codes))
+    order = _by_id(codes, ids, rows)
     codes, ids = codes[order], ids[order]
     first = np.ones(order.size, np.bool_)
     first[1:] = (codes[1:] != codes[:-1]) | (ids[1:] != ids[:-1])
-    order, codes, ids = order[first], codes[first], ids[first]
+    if not first.all():
+        order, codes, ids = order[first], codes[first], ids[first]
     kept, new = [], {}
-    for code, symbol in enumerate(symbols.dictionary.to_pylist()):
-        low, high = np.searchsorted(codes, code, "left"), np.searchsorted(codes, code, "right")
+    bounds = np.searchsorted(codes, np.arange(len(symbols) + 1))
+    for symbol, low, high in zip(symbols, bounds[:-1], bounds[1:], strict=True):
         unknown = ~held.get(symbol, Intervals.none()).holds(ids[low:high])
         kept.append(order[low:high][unknown])
         if unknown.any():
-            new[symbol] = Intervals.of_numbers(ids[low:high][unknown])
+            new[symbol] = Intervals.of_sorted(ids[low:high][unknown])
     places = np.sort(np.concatenate(kept))
-    if places.size == rows.num_rows:
-        return rows, new
-    chosen: Any = pa.array(places)
-    return rows.take(chosen), new
+    return (rows if places.size == rows.num_rows else take(rows, places)), new
+
+
+def _by_id(codes: Numbers, ids: Numbers, rows: pa.Table) -> Numbers:
+    """Return the order by product and trade id; of the same trade the live row comes first.
+
+    Trades of a product come in the order of their ids: then no ids need to be sorted.
+    """
+    order: Numbers = np.argsort(codes, kind="stable")
+    inside = codes[order][1:] == codes[order][:-1]
+    if np.all(ids[order][1:][inside] > ids[order][:-1][inside]):
+        return order
+    late = ~rows.column("live").to_numpy()
+    return np.lexsort((late, ids, codes))
 
 
 def _in_table(table: Table, frames: Sequence[FrameId]) -> set[tuple[str, int]]:

@@ -79,7 +79,7 @@ def _last_us(journal: Current, orderbook: Table, epochs: set[str]) -> dict[str, 
     if not epochs:
         return {}
     # An epoch that goes on has rows near the newest: only its own files are looked into.
-    theirs = current(orderbook, "received_at", In("epoch", epochs))
+    theirs = current(orderbook, "received_at", In(term="epoch", literals=epochs))
     return {
         epoch: max(_last_in(each.rows, each.covered, epoch) for each in (journal, theirs))
         for epoch in epochs

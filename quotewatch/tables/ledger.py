@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from quotewatch.clock import NS_PER_SECOND
-from quotewatch.errors import LedgerMissingError
+from quotewatch.errors import LedgerMissingError, TableError
 from quotewatch.intervals import Intervals
 
 # A subscription keeps messages for seven days; a day more for clocks and for those who are late.
@@ -165,17 +165,20 @@ class Ledger:
 
 
 def load(data: bytes | str) -> Ledger:
-    """Read what dump() wrote; LedgerMissingError if it was not that."""
+    """Read what dump() wrote; LedgerMissingError if it was not that.
+
+    What a newer program wrote is not missing, and no repair may replace it: another TableError.
+    """
     try:
         found = msgspec.json.decode(data)
         if found["version"] > _VERSION:
-            raise LedgerMissingError(
+            raise TableError(
                 f"the ledger has version {found['version']}, newer than {_VERSION}: deploy this"
                 " process again"
             )
         streams = {name: _stream_of(each) for name, each in found["streams"].items()}
         trades = {symbol: Intervals.parse(text) for symbol, text in found["trades"].items()}
-        marks = {name: int(value) for name, value in found["marks"].items()}
+        marks = {name: int(value) for name, value in found.get("marks", {}).items()}
     except (msgspec.DecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise LedgerMissingError(f"the ledger cannot be read ({error}): repair it") from error
     return Ledger(streams, trades, marks)

@@ -33,12 +33,17 @@ from quotewatch.tables.records import (
     TradeRecord,
 )
 from quotewatch.tables.resuming import book_after, resumed
-from quotewatch.tables.slices import Span, by_arrival, by_exchange_time, only_visible, records
+from quotewatch.tables.slices import (
+    STEP_BACK_US,
+    Span,
+    by_arrival,
+    by_exchange_time,
+    only_visible,
+    records,
+)
 from quotewatch.tables.validity import Life, Visible, visible
 
-_SLICE_SECONDS = 3_600.0
-# The furthest a clock may be set back without rows of one epoch changing their order.
-_STEP_BACK_US = 10 * US_PER_SECOND
+_SLICE_SECONDS = 900.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +171,7 @@ class Reader:
         self, kinds: Sequence[Kind], symbols: Sequence[str], span: Span, choice: _Choice
     ) -> Iterator[Any]:
         """Plan what is read, then yield it slice by slice."""
-        wide = span.widened(_STEP_BACK_US)
+        wide = span.widened(STEP_BACK_US)
         sources = [
             self._source(kind, "received_at", wide)
             for kind in kinds
@@ -186,7 +191,7 @@ class Reader:
     ) -> Iterator[Any]:
         kinds = [source.kind for source in sources]
         for part in _filled(span, sources).cut(slice_us):
-            wide = part.widened(_STEP_BACK_US) & span
+            wide = part.widened(STEP_BACK_US) & span
             if any(wide.touches(source.current.covered) for source in sources):
                 tables = [source.read(symbols, wide, choice) for source in sources]
                 yield from records(kinds, tables, by_arrival(tables, part))

@@ -18,20 +18,18 @@ def resumed(
     *,
     opening: bool,
 ) -> Iterator[Record | BookRecord]:
-    """Yield the rows, and a made snapshot before the first row of a book that began unseen.
+    """Yield the rows, and a made snapshot where an epoch begins to speak in the middle of a book.
 
-    The first book of each product gets one only if an opening is asked for.
+    Where the first rows of a product do so, only if an opening is asked for.
     """
-    current: dict[str, tuple[str, int]] = {}
+    current: dict[str, str] = {}
     for row in rows:
         if isinstance(row, BookRecord):
-            here = (row.epoch, row.book)
-            first = row.symbol not in current
-            if not row.snapshot and current.get(row.symbol) != here and (opening or not first):
-                made = book_before(row)
-                if made is not None:
-                    yield made
-            current[row.symbol] = here
+            spoke = current.get(row.symbol, "" if opening else row.epoch)
+            current[row.symbol] = row.epoch
+            made = None if row.snapshot or spoke == row.epoch else book_before(row)
+            if made is not None:
+                yield made
         yield row
 
 

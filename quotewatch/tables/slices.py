@@ -14,10 +14,14 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from quotewatch.clock import US_PER_SECOND
 from quotewatch.errors import QueryError
 from quotewatch.intervals import Intervals
 from quotewatch.tables.records import Kind
 from quotewatch.tables.validity import Visible
+
+# The furthest a clock may be set back without rows of one epoch changing their order.
+STEP_BACK_US = 10 * US_PER_SECOND
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -98,7 +102,11 @@ def records(kinds: Sequence[Kind], parts: Sequence[pa.Table], order: Places) -> 
 
 
 def by_arrival(parts: Sequence[pa.Table], span: Span) -> Places:
-    """Order the rows of all parts whose moment lies in the span, as if they were one table."""
+    """Order the rows of all parts whose moment lies in the span, as if they were one table.
+
+    The parts hold what was received up to STEP_BACK_US before and after the span: so each row has
+    the same moment in every slice that sees it, and is in exactly one.
+    """
     epochs, _ = _codes([part.column("epoch") for part in parts])
     arrivals, received, seqs, numbers = (
         np.concatenate([_integers(part, name) for part in parts])
@@ -109,14 +117,17 @@ def by_arrival(parts: Sequence[pa.Table], span: Span) -> Places:
     moments = received[order]
     for first, end in _runs(epochs[order]):
         np.maximum.accumulate(moments[first:end], out=moments[first:end])
+    moments = np.minimum(moments, received[order] + STEP_BACK_US)
     inside = (moments >= span.from_us) & (moments < span.to_us)
     order, moments = order[inside], moments[inside]
-    return order[np.argsort(moments, kind="stable")]
+    placed: Places = order[np.argsort(moments, kind="stable")]
+    return placed
 
 
 def by_exchange_time(part: pa.Table) -> Places:
     """Order trades by when they happened, and by their number where that is the same."""
-    return np.lexsort((_integers(part, "trade_id"), _integers(part, "exchange_time")))
+    order: Places = np.lexsort((_integers(part, "trade_id"), _integers(part, "exchange_time")))
+    return order
 
 
 def _runs(codes: Places) -> Iterable[tuple[int, int]]:

@@ -16,7 +16,8 @@ from quotewatch.frames import Frame, FrameId
 from quotewatch.streams import CHANGES, DECIMAL, STREAMS, TABLES
 from quotewatch.tables.catalog import Tables, catalog_properties
 from quotewatch.tables.commit import Change, Committed, Committer, Expiry, Plan
-from quotewatch.tables.intake import Arrived, Intake, Stored, rows_of
+from quotewatch.tables.gathering import Arrived, rows_of
+from quotewatch.tables.intake import Intake, Stored
 from quotewatch.tables.ledger import Ledger, Seen
 
 DAY_SECONDS = 86_400
@@ -185,7 +186,8 @@ def store_each(committer: Committer, given: Sequence[Frame]) -> None:
 
 def expected_rows(given: Sequence[Frame]) -> pa.Table:
     """Return what a table holds that got these frames, each once."""
-    return _ordered(rows_of(given[0].id.stream, arrived(given)))
+    stream = given[0].id.stream
+    return _ordered(rows_of(stream, arrived(given)).cast(TABLES[stream].schema))
 
 
 def rows_in(table: Table) -> pa.Table:

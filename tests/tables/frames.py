@@ -28,7 +28,7 @@ from quotewatch.stages.write import WriteReport, WriteStage
 from quotewatch.streams import SCHEMA_VERSION, STREAMS
 from quotewatch.tables.catalog import NAMESPACE, Tables, catalog_properties
 from quotewatch.tables.commit import Committer, read_ledger
-from quotewatch.tables.intake import Arrived
+from quotewatch.tables.gathering import Arrived
 from quotewatch.tables.ledger import Ledger
 from tests.bus.clocks import HandClock
 

@@ -13,9 +13,10 @@ from quotewatch.frames import Frame, FrameEncoder, FrameId, decode
 from quotewatch.streams import STREAMS, TABLES
 from quotewatch.tables.commit import Change, Committer
 from quotewatch.tables.data_files import write_files
-from quotewatch.tables.intake import Arrived, Intake
+from quotewatch.tables.gathering import Arrived
+from quotewatch.tables.intake import Intake
 from quotewatch.tables.ledger import Ledger
-from tests.gateway.desk import Desk
+from tests.gateway.desk import Desk, Row
 from tests.gateway.test_parity import PRODUCTS, change, fresh
 
 MIDNIGHT = datetime(2026, 8, 10, tzinfo=UTC)
@@ -57,6 +58,11 @@ class FrameDesk(Desk):
         """End the windows of all streams."""
         for stream in STREAMS:
             self.close_page(stream)
+
+    def kept(self, stream: str) -> list[Row]:
+        """Return the rows of the frames of a stream."""
+        mine = [frame for frame in self.frames if frame.id.stream == stream]
+        return [row for frame in mine for row in frame.rows.to_pylist()]
 
     def hang_up(self, received_us: int, reason: str = "1006 connection lost") -> None:
         """End the connection as the gateway does, and open the next."""

@@ -118,6 +118,21 @@ def test_a_clock_that_was_set_back_does_not_reorder_an_epoch(
     assert_replayed(Reader(committer.tables, slice_seconds=5), epoch=OLD, least=100)
 
 
+@pytest.mark.parametrize("slice_seconds", [7, 900])
+def test_a_clock_that_was_set_back_far_loses_no_rows(
+    committer: Committer, slice_seconds: float
+) -> None:
+    messages: list[Message] = []
+    for number, (us, raw) in enumerate(feed(6, 900, begin_us=at_us(-60))):
+        messages.append((us - (45_000_000 if number > 400 else 0), raw))
+    desk = FrameDesk(OLD).follow(messages)
+    store(committer, desk.frames)
+    reader = Reader(committer.tables, slice_seconds=slice_seconds)
+    found = [row.arrival for row in reader.book(BTC, *EVER, epoch=OLD)]
+    stored = [row["arrival"] for row in desk.kept("raw_orderbook") if row["symbol"] == BTC]
+    assert sorted(found) == stored
+
+
 # Two gateways
 
 

@@ -230,7 +230,7 @@ def test_groups_are_bounded_with_a_snapshot_each(
 def test_a_group_larger_than_planned_is_cut(
     committer: Committer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given = frames("events", 40, at_s=YESTERDAY_S)
+    given = frames("events", 20, at_s=YESTERDAY_S)
     store_each(committer, given)
     monkeypatch.setattr(upkeep, "LONGEST_GROUP_BYTES", 1)
     done = _compact(committer, "events")
@@ -376,17 +376,17 @@ def test_an_expiry_in_between_does_not_disturb(
 
 def test_a_writer_and_two_compactions_at_once(tmp_path: Path) -> None:
     days = [YESTERDAY_S - DAY_SECONDS * day for day in range(4)]
-    given = [frame("events", seq, at_s=days[seq % 4]) for seq in range(48)]
+    given = [frame("events", seq, at_s=days[seq % 4]) for seq in range(24)]
     with open_desk(tmp_path) as first:
-        store_each(first, given[:24])
+        store_each(first, given[:12])
     failures: list[BaseException] = []
 
     def work(turn: int) -> None:
         try:
             with open_desk(tmp_path) as own:
                 if turn == 0:
-                    store_each(own, given[24:])
-                for _ in range(4):
+                    store_each(own, given[12:])
+                for _ in range(2):
                     _compact(own, "events")
                     expire(own, "events")
         except BaseException as error:  # noqa: BLE001 - told by the main thread
@@ -452,13 +452,12 @@ print(done.files, done.groups, resource.getrusage(resource.RUSAGE_SELF).ru_maxrs
 def test_memory_stays_bounded_whatever_there_is_to_merge(
     committer: Committer, tmp_path: Path
 ) -> None:
-    """Half a gigabyte in memory, in 60 files."""
-    given = [
-        frame("raw_orderbook", seq, rows=5_000, changes=30, at_s=YESTERDAY_S) for seq in range(60)
-    ]
-    store_each(committer, given)
+    """300 000 messages in 12 files, more than fit into one group."""
+    first = frame("raw_orderbook", rows=25_000, changes=12, at_s=YESTERDAY_S)
+    for seq in range(12):
+        store(committer, [replace(first, id=replace(first.id, seq=seq))])
     output = subprocess.check_output([sys.executable, "-c", _LARGE, tmp_path], text=True)
     files, snapshots, peak = (int(each) for each in output.split())
-    assert (files, snapshots) == (60, 4)
+    assert (files, snapshots) == (12, 2)
     assert peak < MEMORY_BYTES
     assert committer.tables.load("raw_orderbook").scan().count() == 300_000
