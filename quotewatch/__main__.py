@@ -7,6 +7,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,8 @@ from quotewatch.local.exchange.listings import DEFAULT_PRODUCTS
 from quotewatch.local.exchange.server import ExchangeConfig
 from quotewatch.local.frame_listing import Listing, list_frames
 from quotewatch.local.live import run
+from quotewatch.local.sql_console import open_tables, run_sql
+from quotewatch.local.table_listing import list_tables
 from quotewatch.streams import STREAMS, TABLES
 
 _BROKE = 1
@@ -111,6 +114,16 @@ def _stage(asked: argparse.Namespace) -> int:
     )
 
 
+def _tables(asked: argparse.Namespace) -> int:
+    with closing(open_tables(asked.data)) as tables:
+        return list_tables(tables, sys.stdout, as_json=asked.json)
+
+
+def _sql(asked: argparse.Namespace) -> int:
+    with closing(open_tables(asked.data)) as tables:
+        return run_sql(tables, asked.query, sys.stdout, form=asked.form)
+
+
 def _redrive(asked: argparse.Namespace) -> int:
     return stage_runner.redrive_all(_place(asked))
 
@@ -140,7 +153,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for add in (_add_demo, _add_run, _add_simulate, _add_replay, _add_frames, _add_stage,
-                _add_redrive, _add_repair_ledger):  # fmt: skip
+                _add_tables, _add_sql, _add_redrive, _add_repair_ledger):  # fmt: skip
         add(commands)
     return parser
 
@@ -222,6 +235,25 @@ def _add_stage(commands: "_Commands") -> None:
         "--every", type=arguments.positive, metavar="SECONDS",
         help="how long it rests between two runs (default: as often as Scheduler calls it)",
     )  # fmt: skip
+    _add_data(parser, "the directory of a run (default: what the environment says)")
+
+
+def _add_tables(commands: "_Commands") -> None:
+    text = "what the tables hold: rows, files, holes, duplicates, ledger"
+    parser = _add(commands, "tables", _tables, text)
+    parser.add_argument("--json", action="store_true", help="one JSON object, by table")
+    _add_data(parser, "the directory of a run (default: what the environment says)")
+
+
+def _add_sql(commands: "_Commands") -> None:
+    parser = _add(commands, "sql", _sql, "DuckDB over the tables as they are now")
+    parser.add_argument("query", metavar="QUERY", help='like "SELECT count(*) FROM raw_trades"')
+    forms = parser.add_mutually_exclusive_group()
+    forms.add_argument("--json", dest="form", action="store_const", const="json",
+                       help="every row, one JSON object a line")  # fmt: skip
+    forms.add_argument("--csv", dest="form", action="store_const", const="csv",
+                       help="every row, with a heading")  # fmt: skip
+    parser.set_defaults(form="table")
     _add_data(parser, "the directory of a run (default: what the environment says)")
 
 

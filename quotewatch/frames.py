@@ -218,7 +218,7 @@ def _is_sure_list(column: Any, wanted: Any) -> bool:  # noqa: ANN401 - of record
 
 def _fits(column: Any) -> bool:  # noqa: ANN401 - the stubs know no min_max
     """Say whether narrow decimals leave room for ten more digits behind the point."""
-    bounds = pc.min_max(column).as_py()
+    bounds: Any = pc.min_max(column).as_py()
     return bounds["max"] is None or -_MOST < bounds["min"] <= bounds["max"] < _MOST
 
 

@@ -32,8 +32,8 @@ PREFIX = "QUOTEWATCH_"
 FRAME_MS_FEATURES = "100"
 
 _QUERY = (
-    "SELECT symbol, count(*) AS trades, sum(price * size) AS turnover"
-    " FROM raw_trades GROUP BY symbol ORDER BY turnover DESC"
+    "SELECT symbol, count(*) AS trades, round(sum(price::DOUBLE * size::DOUBLE), 2) AS turnover"
+    " FROM raw_trades GROUP BY symbol ORDER BY symbol"
 )
 _READ_ALL_SECONDS = 20.0
 _LOOK_SECONDS = 0.05

@@ -29,7 +29,7 @@ from pyiceberg.table import Table
 from quotewatch.bus.port import Message
 from quotewatch.clock import NS_PER_SECOND
 from quotewatch.errors import FrameError
-from quotewatch.frames import Frame, decode
+from quotewatch.frames import Frame, decode_carried
 from quotewatch.streams import TABLES
 from quotewatch.tables import commit as commits
 from quotewatch.tables import intake as intakes
@@ -325,12 +325,12 @@ class History(RuleBasedStateMachine):
 
     def run(self, call: Callable[[], Any]) -> None:
         def read(given: Message) -> Frame:
-            frame = decode(given)
+            frame = decode_carried(given)
             if (frame.id.stream, frame.id.epoch, frame.id.seq) in self.unreadable:
                 raise FrameError("this version cannot read it")
             return frame
 
-        with self.shop.opened(), mock.patch.object(intakes, "decode", read):
+        with self.shop.opened(), mock.patch.object(intakes, "decode_carried", read):
             try:
                 call()
             except Killed:
