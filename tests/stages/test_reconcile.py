@@ -665,8 +665,8 @@ def test_the_hole_between_two_lives_is_open_and_then_permanent(room: Room) -> No
 def test_a_gateway_that_lives_has_no_outage_however_long_things_settle(room: Room) -> None:
     """What has not settled is not silence."""
     room.tell({"kind": "start", "conn": 0}, snapshot(), ago=300)
-    for seconds in range(290, 0, -10):
-        room.tell(high_water(7), ago=seconds)
+    times = [room.now_us() - seconds * US_PER_SECOND for seconds in range(290, 0, -10)]
+    room.tell(*({**high_water(7), "received_at": us} for us in times))
     room.trades(7)
     assert room.reconcile().opened == 0
 
