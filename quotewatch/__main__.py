@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from quotewatch.errors import QuoteWatchError, SettingsError
-from quotewatch.local import arguments, servers, stage_runner
+from quotewatch.local import arguments, flags, servers, stage_runner
 from quotewatch.local.capture import CaptureError
 from quotewatch.local.demo import DemoPlan, demo
-from quotewatch.local.exchange.fault_schedule import FAULTS, check_faults
-from quotewatch.local.exchange.listings import DEFAULT_PRODUCTS
+from quotewatch.local.exchange.fault_schedule import check_faults
 from quotewatch.local.exchange.server import ExchangeConfig
 from quotewatch.local.frame_listing import Listing, list_frames
 from quotewatch.local.live import run
@@ -30,7 +29,6 @@ _BROKE = 1
 _REFUSED = 2
 _INTERRUPTED = 130
 _DEMO_SECONDS = 24.0  # with start, stop and proof about half a minute in all
-_RATE = 150.0
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -167,10 +165,10 @@ def _add(commands: "_Commands", name: str, command: Command, text: str) -> argpa
 
 def _add_demo(commands: "_Commands") -> None:
     parser = _add(commands, "demo", _demo, "the whole path on this machine, and the proof of it")
-    _add_seconds(parser, _DEMO_SECONDS)
-    _add_market(parser)
-    _add_data(parser, "a directory without an earlier run (default: data/demo-<time>)")
-    _add_truth(parser, "truth.jsonl in the data directory")
+    flags.add_seconds(parser, _DEMO_SECONDS)
+    flags.add_market(parser)
+    flags.add_data(parser, "a directory without an earlier run (default: data/demo-<time>)")
+    flags.add_truth(parser, "truth.jsonl in the data directory")
     parser.add_argument("--summary", type=Path, metavar="FILE", help="write the summary as JSON")
 
 
@@ -188,15 +186,15 @@ def _add_run(commands: "_Commands") -> None:
         "--feed-url", type=arguments.feed_url, metavar="URL",
         help="another address of it, like that of `simulate` or `replay`",
     )  # fmt: skip
-    _add_data(parser, "where it keeps its bus and goes on later (default: data)")
+    flags.add_data(parser, "where it keeps its bus and goes on later (default: data)")
 
 
 def _add_simulate(commands: "_Commands") -> None:
     parser = _add(commands, "simulate", _simulate, "the simulated exchange alone, on a WebSocket")
-    _add_port(parser)
-    _add_market(parser)
-    _add_truth(parser, "nowhere")
-    _add_seconds(parser, None)
+    flags.add_port(parser)
+    flags.add_market(parser)
+    flags.add_truth(parser, "nowhere")
+    flags.add_seconds(parser, None)
     parser.add_argument(
         "--linger", action="store_true",
         help="answer REST after the market has ended, until stopped",
@@ -209,7 +207,7 @@ def _add_replay(commands: "_Commands") -> None:
         "capture", type=arguments.existing_file, metavar="CAPTURE",
         help="JSON lines {received_at, message}, gzipped or not; a truth file will do",
     )  # fmt: skip
-    _add_port(parser)
+    flags.add_port(parser)
     parser.add_argument(
         "--speed", type=arguments.speed, default=1.0, metavar="X",
         help="1 as recorded, 2 twice as fast, 0 as fast as the reader reads (default: 1)",
@@ -224,7 +222,7 @@ def _add_frames(commands: "_Commands") -> None:
     parser.add_argument(
         "--subscription", metavar="S", help="whose frames (default: STREAM.write)"
     )  # fmt: skip
-    _add_data(parser, "the directory of a run (default: what the environment says)")
+    flags.add_data(parser, flags.OF_A_RUN)
 
 
 def _add_stage(commands: "_Commands") -> None:
@@ -235,14 +233,14 @@ def _add_stage(commands: "_Commands") -> None:
         "--every", type=arguments.positive, metavar="SECONDS",
         help="how long it rests between two runs (default: as often as Scheduler calls it)",
     )  # fmt: skip
-    _add_data(parser, "the directory of a run (default: what the environment says)")
+    flags.add_data(parser, flags.OF_A_RUN)
 
 
 def _add_tables(commands: "_Commands") -> None:
     text = "what the tables hold: rows, files, holes, duplicates, ledger"
     parser = _add(commands, "tables", _tables, text)
     parser.add_argument("--json", action="store_true", help="one JSON object, by table")
-    _add_data(parser, "the directory of a run (default: what the environment says)")
+    flags.add_data(parser, flags.OF_A_RUN)
 
 
 def _add_sql(commands: "_Commands") -> None:
@@ -254,69 +252,20 @@ def _add_sql(commands: "_Commands") -> None:
     forms.add_argument("--csv", dest="form", action="store_const", const="csv",
                        help="every row, with a heading")  # fmt: skip
     parser.set_defaults(form="table")
-    _add_data(parser, "the directory of a run (default: what the environment says)")
+    flags.add_data(parser, flags.OF_A_RUN)
 
 
 def _add_redrive(commands: "_Commands") -> None:
     text = "try again what was put aside: quarantine and dead letters"
     parser = _add(commands, "redrive", _redrive, text)
-    _add_data(parser, "the directory of a run (default: what the environment says)")
+    flags.add_data(parser, flags.OF_A_RUN)
 
 
 def _add_repair_ledger(commands: "_Commands") -> None:
     text = "rebuild the ledger of a table that another program wrote to"
     parser = _add(commands, "repair-ledger", _repair_ledger, text)
     parser.add_argument("table", metavar="TABLE", help=f"one of {', '.join(TABLES)}")
-    _add_data(parser, "the directory of a run (default: what the environment says)")
-
-
-def _add_market(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--products", type=arguments.products, default=DEFAULT_PRODUCTS, metavar="A,B",
-        help=f"what is traded (default: {','.join(DEFAULT_PRODUCTS)})",
-    )  # fmt: skip
-    parser.add_argument(
-        "--dialect", choices=("exchange", "advanced"), default="exchange",
-        help="which feed to speak (default: exchange)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--rate", type=arguments.positive, default=_RATE, metavar="MSGS_PER_S",
-        help="messages a second of all products together (default: %(default)g)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--seed", type=int, default=1, metavar="N",
-        help="the same seed is the same market (default: 1)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--faults", type=arguments.faults, default=(), metavar="LIST",
-        help=f"what goes wrong on purpose: all, or some of {', '.join(FAULTS)} (default: nothing)",
-    )  # fmt: skip
-
-
-def _add_seconds(parser: argparse.ArgumentParser, default: float | None) -> None:
-    text = "until Ctrl-C" if default is None else f"{default:g}"
-    parser.add_argument(
-        "--seconds", type=arguments.positive, default=default, metavar="N",
-        help=f"how long the market runs (default: {text})",
-    )  # fmt: skip
-
-
-def _add_truth(parser: argparse.ArgumentParser, default: str) -> None:
-    parser.add_argument(
-        "--truth", type=Path, metavar="FILE",
-        help=f"write down what was sent and what was withheld (default: {default})",
-    )  # fmt: skip
-
-
-def _add_data(parser: argparse.ArgumentParser, text: str) -> None:
-    parser.add_argument("--data", type=Path, metavar="DIR", help=text)
-
-
-def _add_port(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--port", type=arguments.port, default=0, metavar="P",
-        help="where to listen on 127.0.0.1 (default: 0, a free one)",
-    )  # fmt: skip
+    flags.add_data(parser, flags.OF_A_RUN)
 
 
 if TYPE_CHECKING:

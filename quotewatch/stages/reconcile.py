@@ -103,6 +103,8 @@ class ReconcileStage:
         return report
 
     def _run(self, report: ReconcileReport) -> None:
+        # Asked first: a commit waits for a catalog that is away, and here nothing is to be lost.
+        self._committer.tables.load(_GAPS.name)
         view = self._note({}, report)
         wanted = [gap for gap in view.gaps if self._may_be_fetched(gap)]
         if wanted:

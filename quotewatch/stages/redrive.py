@@ -91,6 +91,10 @@ class RedriveStage:
         except QuoteWatchError as error:
             report.left[place] = str(error)
             return False
+        except Exception as error:  # noqa: BLE001 - the outer edge of one message
+            _log.exception("message_broke", place=place)
+            report.left[place] = f"{type(error).__name__}: {error}"
+            return False
         report.redriven += 1
         report.inserted += stored.inserted
         report.duplicate += stored.duplicate

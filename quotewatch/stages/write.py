@@ -209,6 +209,8 @@ class _Drain:
         recorder.set("processor_consumer_lag", report.lag_seconds, stream=self._stream)
         for delivery in sorted(deliveries, key=_turn):
             self._take(delivery)
+        if self._batch.ack_ids and self._is_full(0):
+            self._commit()  # before more is leased that would have to wait for it, or die with it
         return all(each.published_ns > self._began_ns for each in deliveries)
 
     def _pull(self) -> list[Delivery]:
@@ -223,11 +225,12 @@ class _Drain:
             return self._lease()
 
     def _lease(self) -> list[Delivery]:
+        left = max(0.0, self._deadline - self._stage.clock.monotonic())
         return self._stage.bus.pull(
             self._subscription,
             max_messages=PULL_MESSAGES,
             max_bytes=PULL_BYTES,
-            wait_seconds=self._stage.wait_seconds,
+            wait_seconds=min(self._stage.wait_seconds, left),
         )
 
     def _lag(self, deliveries: Sequence[Delivery]) -> float:

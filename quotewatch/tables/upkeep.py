@@ -189,7 +189,7 @@ def _merge(
     table: Table, layout: TableLayout, files: Sequence[DataFile]
 ) -> tuple[list[DataFile], list[DataFile]]:
     """Write the rows of these files as one; return those that were taken, and what came of it."""
-    merged, rows = _read(table, layout, files)
+    merged, rows = _read(table, files)
     expected = sum(each.record_count for each in merged)
     if rows.num_rows != expected:
         raise TableError(
@@ -200,29 +200,17 @@ def _merge(
     return merged, into
 
 
-def _read(
-    table: Table, layout: TableLayout, files: Sequence[DataFile]
-) -> tuple[list[DataFile], pa.Table]:
+def _read(table: Table, files: Sequence[DataFile]) -> tuple[list[DataFile], pa.Table]:
     """Read files in the columns the table has today, as many as may be in memory together."""
     scan = ArrowScan(table.metadata, table.io, table.schema(), AlwaysTrue())
     taken: list[DataFile] = []
     parts: list[pa.Table] = []
     for start in range(0, len(files), _FILES_AT_ONCE):
         some = files[start : start + _FILES_AT_ONCE]
-        part = _in_layout(scan.to_table([FileScanTask(each) for each in some]), layout)
+        part = scan.to_table([FileScanTask(each) for each in some])
         size = sum(each.nbytes for each in parts) + part.nbytes
         if parts and size > LONGEST_GROUP_BYTES:
             break
         taken += some
         parts.append(part)
     return taken, pa.concat_tables(parts)
-
-
-def _in_layout(rows: pa.Table, layout: TableLayout) -> pa.Table:
-    """Give the columns we know our types: pyiceberg reads strings as large ones."""
-    for place, column in enumerate(rows.schema):
-        if column.name in layout.schema.names:
-            wanted = layout.schema.field(column.name)
-            cast = rows.column(place).cast(wanted.type)
-            rows = rows.set_column(place, column.with_type(wanted.type), cast)
-    return rows

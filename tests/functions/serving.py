@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -41,6 +42,13 @@ class Served:
         answer = urllib3.request("POST", self.url, timeout=PATIENCE_SECONDS, retries=False)
         assert answer.headers["Content-Type"] == "application/json", answer.data
         return Answer(answer.status, json.loads(answer.data))
+
+    def call_until(self, status: int) -> Answer:
+        """Call it again and again, as Scheduler does, until it answers so."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while (answer := self.call()).status != status and time.monotonic() < deadline:
+            pass
+        return answer
 
     def logged(self, event: str) -> list[dict[str, Any]]:
         """Return the log lines of one event."""

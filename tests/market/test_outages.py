@@ -184,6 +184,12 @@ def test_the_hole_of_the_one_within_the_life_of_the_other_is_no_outage() -> None
     assert found(one, other, until=15) == []
 
 
+def test_a_short_life_within_a_long_one_ends_nothing() -> None:
+    long = started().snapshot(2).high_water(12).note(20, "close", reason="1006")
+    short = started("e2", 3).snapshot(5).note(7, "close", reason="stop")
+    assert found(long, short, until=25) == [(BTC, 20, None, "close 1006")]
+
+
 def test_where_the_holes_of_both_overlap_there_was_nobody() -> None:
     one = started().snapshot(2).note(5, "close", reason="1006").note(8, "open", conn=2)
     one.snapshot(9, conn=2)
@@ -215,6 +221,12 @@ def test_a_word_about_a_product_is_no_book_of_it() -> None:
     slow = Journal("e2").note(100, "start", conn=0, reason="after_crash e1")
     slow.high_water(110, conn=0).note(114, "open").snapshot(115)
     assert found(dead, slow, until=120) == [(BTC, 10, 115, "died")]
+
+
+def test_a_life_that_is_known_from_its_start_had_no_book_before() -> None:
+    """The frame that says that its connection opened is lost."""
+    journal = Journal().note(1, "start", conn=0).high_water(10).snapshot(12)
+    assert validities(journal.entries, us(15)) == [Validity("e1", BTC, us(12), None)]
 
 
 # Entries that begin in the middle of a life

@@ -24,6 +24,7 @@ from quotewatch.trade_source import RestTrades
 from tests.bus.clocks import HandClock
 from tests.emulator import free_port
 from tests.fakes.rest import Reply, TradesOverRest, trades_over_rest
+from tests.tables.desk import DisturbedCommitter
 from tests.tables.frames import EPOCH, Desk, Row, arrived, message, row_of, spoilt, trades
 
 BTC, ETH = "BTC-USD", "ETH-USD"
@@ -494,6 +495,17 @@ def test_whenever_it_is_killed_the_next_run_ends_the_same(
     assert len(room.fetched()) == 3
 
 
+def test_what_another_run_healed_meanwhile_is_not_opened_again(room: Room, tmp_path: Path) -> None:
+    room.trades(101, 105)
+    with closing(Desk(tmp_path, clock=room.clock)) as other:
+        faster = room.stage(other.committer, settle_seconds=0)
+        slow = DisturbedCommitter(room.desk.committer, faster.run_once)
+        report = room.stage(slow, settle_seconds=0).run_once()
+    assert (report.opened, report.healed, report.fetched, report.still_open) == (0, 0, 0, 0)
+    assert room.states(trade_gap(102, 104)) == ["open", "healed"]
+    room.assert_trades(range(101, 106))
+
+
 def test_two_at_once_double_nothing(room: Room, tmp_path: Path) -> None:
     room.trades(101, 103, 105, 107)
     room.trades(11, 15, symbol=ETH)
@@ -746,6 +758,15 @@ def test_a_table_that_cannot_be_read_fails_the_run_and_says_so(room: Room) -> No
     assert report.failed
     assert report.error is not None
     assert "repair-ledger raw_trades" in report.error
+
+
+def test_a_catalog_that_is_away_is_not_waited_for(tmp_path: Path, exchange: Exchange) -> None:
+    away = {"type": "rest", "uri": f"http://127.0.0.1:{free_port()}"}
+    with closing(Desk(tmp_path, properties=away)) as desk:
+        room = Room(desk, exchange)
+        report = room.stage().run_once()
+    assert report.failed
+    assert room.clock.elapsed_ns == 0
 
 
 def test_the_report_is_what_json_has(room: Room) -> None:

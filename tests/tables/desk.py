@@ -25,6 +25,7 @@ NOON_S = 20_700 * DAY_SECONDS + DAY_SECONDS // 2  # of some day in 2026
 NOON_NS = NOON_S * NS_PER_SECOND
 EPOCH = "0001-desk"
 SYMBOLS = ("BTC-USD", "ETH-USD", "SOL-USD")
+IDS_APART = 1_000_000_000  # no two products share a trade id
 
 # What a required string column says, where it matters.
 _WORDS = {
@@ -93,9 +94,11 @@ def frame(
 ) -> Frame:
     """Make a frame whose rows are a millisecond apart; the same arguments, the same frame.
 
-    Trades are numbered from first_id on, by default with ids that no other seq has.
+    Trades of each product are numbered from first_id on (a billion apart), by default where the
+    frame with the seq before has ended: without holes, as long as all frames have as many rows.
     """
-    first = seq * 10_000 + 1 if first_id is None else first_id
+    each_id = -(-rows // len(SYMBOLS))
+    first = seq * each_id + 1 if first_id is None else first_id
     numbers = np.arange(rows, dtype=np.int64)
     times = round(at_s * US_PER_SECOND) + numbers * 1_000
     columns = [_column(stream, each, numbers + first, times, changes) for each in _schema(stream)]
@@ -118,6 +121,10 @@ def _column(stream: str, field: "pa.Field[Any]", numbers: Any, times: Any, chang
     kind: Any = field.type
     if field.name == "changes":
         return _changes(len(numbers), changes)
+    if field.name == "trade_id":
+        places = np.arange(len(numbers))
+        own = places % len(SYMBOLS) * IDS_APART
+        return pa.array(own + numbers[0] + places // len(SYMBOLS))
     if pa.types.is_decimal(kind):
         return _decimals(numbers)
     mask = np.zeros(len(numbers), np.bool_)

@@ -2,7 +2,9 @@
 
 import json
 import os
+import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from uuid import uuid4
 
@@ -13,9 +15,11 @@ from quotewatch.clock import NS_PER_SECOND
 from quotewatch.errors import QuoteWatchError
 from quotewatch.streams import TABLES
 from quotewatch.tables import commit, upkeep
+from quotewatch.tables.catalog import Tables
 from quotewatch.tables.commit import SNAPSHOTS_KEPT, Change, Committer, ledger_files
 from quotewatch.tables.data_files import write_files
 from quotewatch.tables.orphans import Swept, reachable_names, sweep
+from tests.servers.gcs_emulator import gcs_emulator
 from tests.tables.desk import (
     DAY_SECONDS,
     NOON_NS,
@@ -213,6 +217,30 @@ def test_the_hint_for_readers_without_a_catalog_stays(committer: Committer) -> N
     hint = _put(_folder(committer) / "metadata" / "version-hint.text", "1")
     assert _sweep(committer) == Swept()
     assert hint.exists()
+
+
+def test_in_a_bucket_too(tmp_path: Path) -> None:
+    """The same, where a folder is a prefix and times are the store's."""
+    with gcs_emulator(tmp_path) as gcs:
+        uri = f"sqlite:///{tmp_path}/catalog.db"
+        warehouse = f"{gcs.create_bucket('bucket')}/warehouse"
+        properties = {"type": "sql", "uri": uri, "warehouse": warehouse, **gcs.io_properties()}
+        with closing(Tables(properties)) as tables:
+            committer = Committer(tables)
+            given = frames("events", 3, at_s=OLD_S)
+            store_each(committer, given)
+            table = tables.load("events")
+            for place in ("events/data/orphan", "events2/data/other"):
+                path = f"{table.location().removesuffix('events')}{place}.parquet"
+                with table.io.new_output(path).create() as stream:
+                    stream.write(b"12345")
+            assert _sweep(committer, before_ns=NOON_NS) == Swept()  # all of it is young
+            assert _sweep(committer, before_ns=time.time_ns() + NS_PER_SECOND) == Swept(1, 5)
+            done = upkeep.Compaction()
+            upkeep.compact(committer, "events", NOON_NS, never, done)
+            assert (done.files, done.into) == (3, 1)
+            assert table.io.new_input(path).exists()
+            assert_rows(committer, given)
 
 
 def test_time_is_asked_before_each_file(committer: Committer) -> None:
