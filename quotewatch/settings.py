@@ -52,7 +52,7 @@ class Settings(BaseSettings):
     reconcile_budget_s: float = Field(60.0, ge=0.1, le=3_600)
     reconcile_requests: int = Field(300, ge=1, le=100_000)
     settle_s: float = Field(60.0, ge=0, le=86_400)
-    orphan_hours: float = Field(24.0, ge=0, le=8_760)
+    orphan_hours: float = Field(24.0, ge=1, le=8_760)
     http_port: int = Field(9090, ge=0, le=65_535)
     watchdog_s: float = Field(20.0, ge=0.1, le=600)
     products_per_connection: int = Field(50, ge=1, le=1_000)

@@ -77,7 +77,7 @@ def ended(process: "subprocess.Popen[str]") -> dict[str, Any]:
     ("arguments", "said"),
     [
         ("", "COMMAND"),
-        ("stage write", "invalid choice: 'stage'"),
+        ("nonsense write", "invalid choice: 'nonsense'"),
         ("demo --faults duplicate,nope", "no such fault: nope; there are drop_trades,"),
         ("demo --seconds -3", "above zero"),
         ("demo --seconds nan", "expected a number"),
