@@ -79,10 +79,10 @@ class Tables:
         """Return the table as it is now; made, or given its new columns, where needed."""
         layout = TABLES[name]
         with named(name):
-            if name in self._ready:
-                return self.catalog.load_table((NAMESPACE, name))
-            table = self._existing(name) or self._make(layout)
-            table = _evolved(table, layout)
+            found = self._existing(name)  # one that somebody dropped is made again
+            if found is not None and name in self._ready:
+                return found
+            table = _evolved(found or self._make(layout), layout)
         self._ready.add(name)
         return table
 

@@ -1,11 +1,11 @@
 from quotewatch.bus.port import DeadLetter, Message
-from quotewatch.bus.topology import STREAMS, topology
+from quotewatch.bus.topology import COMMITTED, STREAMS, topology
 from tests.bus.places import SqlitePlace, bodies, release_all
 
 
 def test_each_stream_is_written_and_its_dead_letters_are_kept() -> None:
     made = topology(ack_deadline_seconds=120)
-    assert set(made.topics) == {*STREAMS, *(f"{stream}-dead" for stream in STREAMS)}
+    assert set(made.topics) == {*STREAMS, *(f"{stream}-dead" for stream in STREAMS), COMMITTED}
     names = {subscription.name: subscription for subscription in made.subscriptions}
     for stream in STREAMS:
         write = names[f"{stream}.write"]

@@ -9,7 +9,10 @@ from quotewatch.metrics.catalogue import CATALOGUE, Metric
 
 ROOT = Path(__file__).parents[2]
 # Where a run with known input asserts every metric of an owner.
-EXACT = {"gateway": "tests/gateway/test_metrics.py"}
+EXACT = {
+    "gateway": "tests/gateway/test_metrics.py",
+    "write": "tests/stages/test_write_metrics.py",
+}
 
 METRICS = pytest.mark.parametrize("metric", CATALOGUE.values(), ids=lambda metric: metric.name)
 

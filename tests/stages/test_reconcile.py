@@ -17,6 +17,7 @@ from quotewatch.clock import NS_PER_SECOND, US_PER_SECOND
 from quotewatch.healing import ABSENT, GONE
 from quotewatch.stages.reconcile import ReconcileReport, ReconcileStage
 from quotewatch.streams import STREAMS, TABLES
+from quotewatch.tables.catalog import NAMESPACE
 from quotewatch.tables.commit import Committed, Committer, Plan
 from quotewatch.tables.intake import Intake
 from quotewatch.tables.ledger import KEPT_SECONDS
@@ -767,6 +768,16 @@ def test_a_catalog_that_is_away_is_not_waited_for(tmp_path: Path, exchange: Exch
         report = room.stage().run_once()
     assert report.failed
     assert room.clock.elapsed_ns == 0
+
+
+def test_a_table_that_was_dropped_meanwhile_is_made_again(room: Room) -> None:
+    room.trades(101, 103)
+    assert room.reconcile().opened == 1
+    room.desk.tables.catalog.drop_table((NAMESPACE, "gaps"))
+    assert room.reconcile().opened == 1
+    room.desk.tables.catalog.drop_table((NAMESPACE, "raw_trades"))
+    room.trades(104)
+    assert room.stored() == [104]
 
 
 def test_the_report_is_what_json_has(room: Room) -> None:
