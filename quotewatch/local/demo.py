@@ -33,6 +33,7 @@ from quotewatch.settings import Dialect, Settings
 # asked for, a machine that is busy for a moment should not look like one.
 _WATCHDOG_SECONDS = "5"
 _WATCHDOG_OF_SILENCE_SECONDS = "2"
+_HEAL_SECONDS = 20.0  # the simulated exchange may be away for a while
 _TRACES = (
     "bus.db",
     "truth.jsonl",
@@ -116,7 +117,7 @@ def demo(plan: DemoPlan, console: Console) -> int:
         console.print("Storing the last frames, fetching missing trades …", highlight=False)
         # Not what the environment says: the demo's own place, and all else by default.
         settings = Settings.model_construct(data_dir=places.data, rest_url=parts.rest_url)
-        settled = settling.settle(settings, parts.bus)
+        settled = settling.settle(settings, parts.bus, heal_seconds=_HEAL_SECONDS)
         console.print("Comparing what was sent with what is in the tables …", highlight=False)
         resources = open_things.enter_context(closing(Resources(settings)))
         proof = audit(TableFrames(resources.tables), places.truth)

@@ -20,6 +20,7 @@ from quotewatch.local.tap import Tap
 from quotewatch.settings import Settings, load_settings
 
 # Rows are queryable after a few seconds; history is looked after in the cloud's own rhythm.
+_HEAL_SECONDS = 5.0  # whoever pressed Ctrl-C does not wait long; the next run goes on
 _INTERVALS = {"write": 5.0, "reconcile": 60.0, "maintain": 600.0}
 
 
@@ -57,7 +58,7 @@ def run(overrides: Mapping[str, object], console: Console) -> int:
         stages.stop()
         console.print("Storing the last frames, fetching missing trades …", highlight=False)
         here = settings.model_copy(update={"data_dir": data})
-        settled = settling.settle(here, bus)
+        settled = settling.settle(here, bus, heal_seconds=_HEAL_SECONDS)
         summary = summarize(time.monotonic() - began, tap.tally, settled=settled)
     stack.note_exit(summary, gateway, code)
     places = {"data": data, "tables": data / "warehouse", "log": gateway.log}

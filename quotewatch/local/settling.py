@@ -18,7 +18,6 @@ from quotewatch.streams import STREAMS, TABLES
 
 # A writer that was killed holds its frames until their lease is over.
 _DRAIN_SECONDS = 90.0
-_HEAL_SECONDS = 20.0
 _PAUSE_SECONDS = 0.25
 
 
@@ -31,10 +30,11 @@ class Settled:
     losses: tuple[str, ...]  # what did not get there, in words
 
 
-def settle(settings: Settings, bus: SqliteBus) -> Settled:
-    """Store what waits, heal what can be healed, and count."""
+def settle(settings: Settings, bus: SqliteBus, *, heal_seconds: float) -> Settled:
+    """Store what waits, heal what can be healed within a time, and count."""
     # What is missing now is missing: no frame is on its way that could bring it.
-    with closing(Resources(settings.model_copy(update={"settle_s": 0.0}))) as opened:
+    last = {"settle_s": 0.0, "reconcile_budget_s": heal_seconds}
+    with closing(Resources(settings.model_copy(update=last))) as opened:
         return _settle(opened, bus)
 
 
@@ -74,7 +74,7 @@ def _drain(opened: Resources, bus: SqliteBus) -> tuple[str, ...]:
 def _heal(opened: Resources) -> ReconcileReport:
     """Reconcile, again while the exchange does not answer."""
     stage = reconcile.build(opened)
-    deadline = time.monotonic() + _HEAL_SECONDS
+    deadline = time.monotonic() + opened.settings.reconcile_budget_s
     while True:
         report = stage.run_once()
         if not report.unhealed or time.monotonic() >= deadline:
