@@ -19,6 +19,7 @@ from pathlib import Path
 
 from benchmarks import _timing, pubsub_emulator
 from benchmarks.soak_content import BROKEN, FRAME_ROWS, GOOD, STREAMS
+from benchmarks.soak_logs import complaints, redelivered
 from benchmarks.soak_processes import Crew, Place, environment
 from benchmarks.soak_proof import Proof, Published, proofs
 from quotewatch.bus.sqlite import SqliteBus
@@ -146,7 +147,7 @@ def _drain(crew: Crew, data: Path, published: Published) -> list[str]:
                 return []
             if time.monotonic() >= deadline:
                 return left
-            crew.start()
+            crew.revive()
             time.sleep(1.0)
 
 
@@ -182,8 +183,10 @@ def _show(crew: Crew, published: Published, found: Sequence[Proof], data: Path) 
     aside = sum(1 for each in (data / "objects" / "quarantine").rglob("*") if each.is_file())
     print(
         f"\n{published.messages()} messages of {FRAME_ROWS} rows taken by the bus,"
-        f" {published.unreadable()} unreadable, {aside} in quarantine"
+        f" {published.unreadable()} unreadable, {aside} in quarantine;"
+        f" {redelivered(data)} rows came again"
     )
+    _timing.print_table("Errors that passed", complaints(data))
     _timing.print_table(
         f"After {crew.crashes.total()} crashes", [asdict(each) for each in found]
     )  # fmt: skip

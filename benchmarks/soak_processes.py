@@ -31,7 +31,7 @@ class Crew:
 
     data: Path
     environment: Mapping[str, str]
-    places: Sequence[Place]
+    places: list[Place]
     chance: random.Random
     crashes: Counter[str] = field(default_factory=Counter)
     deaths: list[str] = field(default_factory=list)  # of their own
@@ -46,32 +46,35 @@ class Crew:
         """Kill those whose time has come; start again whoever is gone."""
         now = time.monotonic()
         for place in self.places:
-            if place.child is not None and place.child.returncode is not None:
-                self.deaths.append(str(place.child.death()))
-                place.child = None
-            elif place.child is not None and now >= place.dies_at:
+            if place.child is not None and now >= place.dies_at and place.child.returncode is None:
                 place.child.kill()
                 place.child = None
                 self.crashes[place.name] += 1
+        self.revive()
+
+    def revive(self) -> None:
+        """Start again whoever is gone; one that died by itself is noted."""
+        for place in self.places:
+            if place.child is not None and place.child.returncode is not None:
+                self.deaths.append(str(place.child.death()))
+                place.child = None
         self.start()
 
     def end(self, *names: str) -> None:
-        """Let these finish what they do, all where none is named."""
+        """Let these finish what they do, all where none is named; they do not come back."""
         chosen = [each for each in self.places if not names or each.name in names]
-        for place in chosen:
-            if place.child is not None:
-                place.child.ask_to_stop()
-        for place in chosen:
-            if place.child is not None:
-                place.child.stop()
-                place.child = None
+        self.places = [each for each in self.places if each not in chosen]
+        children = [each.child for each in chosen if each.child is not None]
+        for child in children:
+            child.ask_to_stop()
+        for child in children:
+            child.stop()
 
     def kill(self) -> None:
         """End them all at once."""
         for place in self.places:
             if place.child is not None:
                 place.child.kill()
-                place.child = None
 
     def _start(self, place: Place) -> None:
         place.lives += 1

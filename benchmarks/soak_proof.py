@@ -73,7 +73,7 @@ class Proof:
 def proofs(data: Path, published: Published) -> list[Proof]:
     """Compare every table with what was published."""
     catalog = load_catalog(
-        "soak",
+        "quotewatch",
         type="sql",
         uri=f"sqlite:///{data / 'catalog.db'}",
         warehouse=str(data / "warehouse"),

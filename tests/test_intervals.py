@@ -116,7 +116,7 @@ def test_a_run_is_one_piece() -> None:
 
 @pytest.mark.parametrize("text", ["-1", "5-3", "a", "1-", "1,,x", "1-2-3", "1.5"])
 def test_what_is_no_list_of_intervals_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="interval|literal"):
+    with pytest.raises(ValueError, match=r"interval|literal"):
         Intervals.parse(text)
 
 

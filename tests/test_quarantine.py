@@ -39,7 +39,7 @@ def test_a_message_may_lack_bytes_or_attributes(quarantine: Quarantine, message:
 
 def test_the_same_message_put_aside_twice_is_one_object(quarantine: Quarantine) -> None:
     first = quarantine.put("events", MESSAGE, 17, "first")
-    turned = dict(reversed(MESSAGE.attributes.items()))
+    turned = dict(reversed(list(MESSAGE.attributes.items())))
     assert quarantine.put("events", Message(MESSAGE.data, turned), 99, "second") == first
     assert [aside.reason for aside in quarantine.messages()] == ["first"]
 
@@ -76,5 +76,5 @@ def test_an_object_that_is_no_message_is_named(
     quarantine: Quarantine, objects: LocalObjects
 ) -> None:
     objects.create("quarantine/events/by-hand", b"what is this")
-    with pytest.raises(ObjectError, match="quarantine/events/by-hand.*by hand"):
+    with pytest.raises(ObjectError, match=r"quarantine/events/by-hand.*by hand"):
         list(quarantine.messages())

@@ -80,7 +80,7 @@ class Tables:
         layout = TABLES[name]
         with named(name):
             found = self._existing(name)  # one that somebody dropped is made again
-            if found is not None and name in self._ready:
+            if found is not None and name in self._ready and not _wrong(found):
                 return found
             table = _evolved(found or self._make(layout), layout)
         self._ready.add(name)
@@ -140,9 +140,10 @@ def _evolved(table: Table, layout: TableLayout) -> Table:
     for _ in range(_ATTEMPTS):
         there = table.schema().column_names
         missing = {name for name in layout.schema.names if name not in there}
-        wrong = dict(_TABLE_PROPERTIES.items() - table.properties.items())
+        wrong = _wrong(table)
+        _check(table, layout)  # before anything is changed
         if not missing and not wrong:
-            return _checked(table, layout)
+            return table
         try:
             with table.transaction() as transaction:
                 if missing:
@@ -163,14 +164,32 @@ def _optional(layout: TableLayout, names: set[str]) -> pa.Schema:
     )
 
 
-def _checked(table: Table, layout: TableLayout) -> Table:
+def _wrong(table: Table) -> dict[str, str]:
+    return dict(_TABLE_PROPERTIES.items() - table.properties.items())
+
+
+def _check(table: Table, layout: TableLayout) -> None:
     """Refuse a table of this name that is not ours."""
     theirs = schema_to_pyarrow(table.schema(), include_field_ids=False)
     for field in layout.schema:
+        if field.name not in theirs.names:
+            continue  # it will be added
         found = theirs.field(field.name).type
         if str(found).replace("large_", "") != str(field.type):
-            raise TableError(
-                f"{layout.name}: column {field.name} is {found}, expected {field.type}; is this a"
-                f" table of QuoteWatch? Rename it, or use another catalog"
-            )
-    return table
+            raise _foreign(layout, f"column {field.name} is {found}, expected {field.type}")
+    if not _is_cut_by_day(table, layout):
+        raise _foreign(layout, f"it is cut by {table.spec()}, expected days of {layout.day_of}")
+
+
+def _is_cut_by_day(table: Table, layout: TableLayout) -> bool:
+    parts = table.spec().fields
+    return len(parts) == 1 and (
+        isinstance(parts[0].transform, DayTransform)
+        and table.schema().find_column_name(parts[0].source_id) == layout.day_of
+    )
+
+
+def _foreign(layout: TableLayout, what: str) -> TableError:
+    return TableError(
+        f"{layout.name}: {what}; is this a table of QuoteWatch? Rename it, or use another catalog"
+    )

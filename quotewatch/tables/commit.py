@@ -6,6 +6,7 @@ committed on the ground of an older ledger.
 """
 
 import random
+import sqlite3
 import time
 import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -17,6 +18,7 @@ from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table, Transaction
 from pyiceberg.table.snapshots import Operation, Snapshot
 from pyiceberg.table.update.snapshot import ExpireSnapshots
+from sqlalchemy.exc import DBAPIError
 
 from quotewatch.clock import Clock, SystemClock
 from quotewatch.errors import LedgerMissingError, TableUnavailableError
@@ -32,6 +34,8 @@ COMMIT = "quotewatch.commit"
 # Every retained snapshot carries its ledger in the table's metadata, which each commit rewrites.
 SNAPSHOTS_KEPT = 20
 INLINE_BYTES = 12_000
+
+_LOCKS = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 _PATIENCE_SECONDS = 60.0
 _PAUSE_SECONDS = 0.02
@@ -117,6 +121,8 @@ def _is_final(cause: BaseException | None) -> bool:
 
     A file that is not there was replaced between the look and the read: others commit fast.
     """
+    if isinstance(cause, DBAPIError) and isinstance(cause.orig, sqlite3.Error):
+        return getattr(cause.orig, "sqlite_errorcode", 0) & 0xFF not in _LOCKS
     return isinstance(cause, OSError) and not isinstance(cause, (*UNKNOWN, FileNotFoundError))
 
 

@@ -9,10 +9,12 @@ from pyiceberg.exceptions import (
     CommitStateUnknownException,
     ForbiddenError,
     OAuthError,
+    ResolveError,
     RESTError,
     ServerError,
     ServiceUnavailableError,
     UnauthorizedError,
+    ValidationError,
     ValidationException,
 )
 from requests.exceptions import RequestException
@@ -30,6 +32,15 @@ UNKNOWN = (
     ServiceUnavailableError,
     RequestException,
     DBAPIError,
+)
+
+_REFUSED = (
+    RESTError,
+    SQLAlchemyError,
+    ResolveError,
+    ValidationError,
+    pa.ArrowException,
+    ValueError,
 )
 
 _DENIED = (ForbiddenError, UnauthorizedError, OAuthError)
@@ -59,7 +70,7 @@ def named(what: str) -> Iterator[None]:
         raise TableUnavailableError(
             f"{what}: the warehouse refused ({_short(error)}); is the disk full, the bucket there?"
         ) from error
-    except (RESTError, SQLAlchemyError, pa.ArrowException, ValueError) as error:
+    except _REFUSED as error:
         raise TableError(f"{what}: {type(error).__name__}: {_short(error)}") from error
 
 

@@ -2,7 +2,7 @@
 
 import errno
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -513,10 +513,8 @@ class Killer:
         for run in range(at_most):
             if wanted():
                 return run
-            try:
+            with suppress(Killed):
                 self.desk.write(streams=("events",))
-            except Killed:
-                pass
             self.desk.expire_leases()
         raise AssertionError(f"{self.desk.waiting('events')} frames wait after {at_most} runs")
 
@@ -552,8 +550,7 @@ def test_who_was_tried_often_is_committed_without_those_who_are_new(
     """Also if they come with a later pull: a commit may kill as well."""
     publish_events(desk, 1)
     killer = Killer(desk, monkeypatch, 0, at="commit")
-    for attempt in range(5):
-        killer.runs(lambda: len(killer.company) > attempt, at_most=attempt + 2)  # noqa: B023
+    killer.runs(lambda: len(killer.company) == 5, at_most=6)
     monkeypatch.setattr(writes, "PULL_MESSAGES", 1)
     publish_events(desk, 3, start=1)
     # The clock stands still, so the old one is pulled by itself, before those.
@@ -577,4 +574,3 @@ def test_a_frame_that_was_put_aside_is_stored_when_its_own_bytes_come(desk: Desk
     desk.publish(EVENT)
     assert desk.write().streams["events"].inserted == 1
     assert_each_once(desk, "events", lineage(0))
-

@@ -6,7 +6,6 @@ The clock stands still but where the run moves it, so durations and ages are wha
 import errno
 from collections.abc import Mapping
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -64,7 +63,9 @@ def known_run(desk: Desk, patch: pytest.MonkeyPatch) -> dict[str, Samples]:
     desk.clock.sleep(2)
     with patch.context() as slow:  # its time is over after one pull
         pull = desk.bus.pull
-        slow.setattr(desk.bus, "pull", lambda *given, **options: _late(desk, pull(*given, **options)))
+        slow.setattr(
+            desk.bus, "pull", lambda *given, **options: _late(desk, pull(*given, **options))
+        )
         desk.write(streams=("raw_orderbook",), budget_seconds=0.5)
     return exported(desk)
 
@@ -121,19 +122,23 @@ EXPECTED: dict[str, Samples] = {
         "stream", {"raw_orderbook": 3, "raw_trades": 0, "features": 0, "events": 0}
     ),
     "processor_decode_errors_total": {("", ()): 1},
-    "processor_row_writes_total": rows({
-        ("events", "inserted"): 9,
-        ("events", "duplicate"): 4,
-        ("raw_trades", "inserted"): 2,
-        ("raw_trades", "duplicate"): 2,
-        ("features", "failed"): 3,
-        ("raw_orderbook", "inserted"): 1,
-    }),
-    "processor_row_write_duration_seconds": durations({
-        "events": (1, 3),  # nothing is committed where all is known
-        "raw_trades": (0, 1),
-        "raw_orderbook": (0, 1),
-    }),
+    "processor_row_writes_total": rows(
+        {
+            ("events", "inserted"): 9,
+            ("events", "duplicate"): 4,
+            ("raw_trades", "inserted"): 2,
+            ("raw_trades", "duplicate"): 2,
+            ("features", "failed"): 3,
+            ("raw_orderbook", "inserted"): 1,
+        }
+    ),
+    "processor_row_write_duration_seconds": durations(
+        {
+            "events": (1, 3),  # nothing is committed where all is known
+            "raw_trades": (0, 1),
+            "raw_orderbook": (0, 1),
+        }
+    ),
     "processor_acks_total": {("", ()): 6 + 2 + 2 + 1},
 }
 

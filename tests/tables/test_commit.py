@@ -18,6 +18,7 @@ from pyiceberg.exceptions import (
 from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Operation, Snapshot, Summary
 from requests.exceptions import ConnectionError as BrokenConnectionError
+from sqlalchemy.exc import OperationalError
 
 from quotewatch.errors import LedgerMissingError, TableError, TableUnavailableError
 from quotewatch.streams import TABLES
@@ -42,8 +43,8 @@ from quotewatch.tables.gathering import rows_of
 from quotewatch.tables.intake import Intake
 from quotewatch.tables.ledger import Ledger, Seen
 from tests.bus.places import locked_file
-from tests.tables.frames import Desk, Faults, arrived, assert_each_once, events, rows_in
 from tests.servers.rest_catalog import RestCatalogServer
+from tests.tables.frames import Desk, Faults, arrived, assert_each_once, events, rows_in
 
 NAME = "events"
 LINEAGE = [("e", 0, 0), ("e", 0, 1)]
@@ -54,6 +55,12 @@ NOT_LANDED = [
     BrokenConnectionError("reset by peer"),
 ]
 LANDED = NOT_LANDED[1:]  # a conflict that has landed would be a lie
+
+
+def full_catalog() -> OperationalError:
+    error = sqlite3.OperationalError("database or disk is full")
+    error.sqlite_errorcode = sqlite3.SQLITE_FULL
+    return OperationalError("UPDATE", {}, error)
 
 
 @pytest.fixture
@@ -154,6 +161,7 @@ def test_conflicts_without_end_are_given_up_and_named(desk: Desk) -> None:
     [
         (OSError(errno.ENOSPC, "No space left on device"), TableUnavailableError, "disk full"),
         (ForbiddenError("403"), TableError, "check the credentials"),
+        (full_catalog(), TableUnavailableError, "database or disk is full"),
     ],
 )
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -304,7 +312,7 @@ def test_a_foreign_commit_hides_the_ledger_and_stops_everything(desk: Desk) -> N
     store(desk)
     desk.table(NAME).append(_one_row())
     faults = Faults(desk.tables)
-    with pytest.raises(LedgerMissingError, match="another program wrote it.*repair-ledger events"):
+    with pytest.raises(LedgerMissingError, match=r"another program wrote it.*repair-ledger events"):
         store(desk, 1)
     assert faults.asked == 0
     assert newest_ledger(desk.table(NAME)).stream(NAME).epochs.keys() == {"e"}
@@ -415,5 +423,3 @@ def test_a_rest_catalog_may_fail_before_or_after_committing(
             assert (stored.inserted, stored.duplicate) == (2, 0)
             assert_each_once(desk, NAME, LINEAGE)
             assert store(desk).inserted == 0
-
-

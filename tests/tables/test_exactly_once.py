@@ -4,6 +4,7 @@ The same histories run twice: many over a table in memory, some over a real cata
 The bus, the stage, the intake, the ledger and the commit loop are the real ones in both.
 """
 
+import os
 import shutil
 import tempfile
 from collections import Counter
@@ -15,7 +16,7 @@ from typing import Any, cast
 from unittest import mock
 
 import pyarrow as pa
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from pyiceberg.exceptions import (
@@ -396,7 +397,12 @@ class History(RuleBasedStateMachine):
             for place in places
             if stream == "events"
         )
-        sold = {number for name, ids in self.rows_of.items() if name[0] != "events" for number in ids}
+        sold = {
+            number
+            for (stream, _, _), ids in self.rows_of.items()
+            for number in ids
+            if stream == "raw_trades"
+        }
         return counted + Counter(("raw_trades", "", 0, number) for number in sold)
 
     def found(self) -> Counter[RowKey]:
@@ -462,13 +468,11 @@ class RealHistory(History):
     make = RealShop
 
 
-_BOTH = {
-    "deadline": None,
-    "derandomize": True,
-    "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large],
-}
-History.TestCase.settings = settings(max_examples=40, stateful_step_count=20, **_BOTH)  # type: ignore[arg-type]
-RealHistory.TestCase.settings = settings(max_examples=6, stateful_step_count=15, **_BOTH)  # type: ignore[arg-type]
+# Elsewhere each run tries other histories.
+_BOTH = settings(deadline=None, derandomize="CI" in os.environ)
+History.TestCase.settings = settings(_BOTH, max_examples=40, stateful_step_count=20)
+RealHistory.TestCase.settings = settings(_BOTH, max_examples=6, stateful_step_count=15)
+
 
 def test_a_writer_that_is_overtaken_on_a_real_catalog_asks_the_ledger_again(tmp_path: Path) -> None:
     """What pyiceberg's own retry would append a second time."""

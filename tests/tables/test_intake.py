@@ -1,4 +1,4 @@
-"""Frames become rows once, trades once whoever sends them, and what an old epoch says is checked."""
+"""Frames become rows once, trades once whoever sends them; old epochs are checked, not trusted."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -53,7 +53,11 @@ def test_a_healthy_ledger_comes_out_as_it_went_in(desk: Desk) -> None:
     found = repair(desk, "events")
     after = desk.ledger("events").stream("events").epochs[EPOCH]
     assert (found.rows, found.frames) == (6, 3)
-    assert (after.done, after.quarantined, after.partial) == (before.done, before.quarantined, False)
+    assert (after.done, after.quarantined, after.partial) == (
+        before.done,
+        before.quarantined,
+        False,
+    )
 
 
 def test_a_hidden_ledger_comes_back_with_what_no_row_tells(desk: Desk) -> None:
