@@ -1,30 +1,77 @@
-"""List the benchmarks, run those named, all by default."""
+"""List the benchmarks, run those named, all but the long ones by default.
+
+What follows a single name as `--option value` is for that one: `soak --seconds 600`.
+"""
 
 import sys
+from collections.abc import Mapping, Sequence
+from types import ModuleType
 
-from benchmarks import _timing, bytes_on_bus, end_to_end, hotpath, receivers
+from benchmarks import (
+    _timing,
+    bytes_on_bus,
+    end_to_end,
+    freshness,
+    hotpath,
+    receivers,
+    soak,
+    table_bytes,
+    table_growth,
+    trade_lookup,
+    write_path,
+)
 
-_BENCHMARKS = {
+_BENCHMARKS: Mapping[str, ModuleType] = {
     "hotpath": hotpath,
     "bytes_on_bus": bytes_on_bus,
     "receivers": receivers,
     "end_to_end": end_to_end,
+    "write_path": write_path,
+    "table_growth": table_growth,
+    "trade_lookup": trade_lookup,
+    "table_bytes": table_bytes,
+    "freshness": freshness,
+    "soak": soak,
 }
+_TAKE_OPTIONS = frozenset({"freshness", "soak"})
+_ONLY_WHEN_NAMED = frozenset({"soak"})
 
 
-def main(names: list[str]) -> int:
+def main(arguments: Sequence[str]) -> int:
     """Run the benchmarks; return the exit status."""
-    unknown = [name for name in names if name not in _BENCHMARKS]
+    names, options = _split(arguments)
+    chosen = names or [name for name in _BENCHMARKS if name not in _ONLY_WHEN_NAMED]
     for name, module in _BENCHMARKS.items():
-        mark = "*" if name in names or not names else " "
+        mark = "*" if name in chosen else " "
         print(f"{mark} {name:<14}{(module.__doc__ or '').splitlines()[0]}")
-    if unknown:
-        print(f"There is no benchmark {', '.join(unknown)}.")
+    refusal = _refusal(names, options)
+    if refusal:
+        print(refusal)
         return 2
     print(_timing.machine_facts())
-    for name in names or _BENCHMARKS:
-        _BENCHMARKS[name].main()
-    return 0
+    return max(_run(name, options) for name in chosen)
+
+
+def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Part the names from the options that follow them."""
+    first = next((at for at, each in enumerate(arguments) if each.startswith("-")), len(arguments))
+    return list(arguments[:first]), list(arguments[first:])
+
+
+def _refusal(names: Sequence[str], options: Sequence[str]) -> str | None:
+    unknown = [name for name in names if name not in _BENCHMARKS]
+    if unknown:
+        return f"There is no benchmark {', '.join(unknown)}."
+    if options and (len(names) != 1 or names[0] not in _TAKE_OPTIONS):
+        takers = " or ".join(sorted(_TAKE_OPTIONS))
+        return f"{options[0]}: options follow one name, {takers}; like: soak --seconds 600"
+    return None
+
+
+def _run(name: str, options: Sequence[str]) -> int:
+    run = _BENCHMARKS[name].main
+    status: int | None = run(options) if name in _TAKE_OPTIONS else run()
+    return status or 0
 
 
 if __name__ == "__main__":

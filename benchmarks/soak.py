@@ -69,7 +69,7 @@ def _soak(asked: argparse.Namespace, data: Path, told: dict[str, str]) -> bool:
         _trouble(crew, asked.seconds, data)
         crew.end("publisher")
         published = Published.read(data / _LOG)
-        left = _drain(crew, data, published)
+        left = _drain(crew, published)
         crew.end()
     finally:
         crew.kill()
@@ -131,7 +131,7 @@ def _trouble(crew: Crew, seconds: float, data: Path) -> None:
         time.sleep(_LOOK_SECONDS)
 
 
-def _drain(crew: Crew, data: Path, published: Published) -> list[str]:
+def _drain(crew: Crew, published: Published) -> list[str]:
     """Wait until the ledgers know all that was taken, and a lease longer: what is left, in words.
 
     What comes twice must find its ledger; what was leased by the dead comes back.

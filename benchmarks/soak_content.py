@@ -139,7 +139,8 @@ def _features(changes: Any) -> dict[str, Any]:  # noqa: ANN401 - the stubs diffe
 
 def _trades_in(batch: pa.RecordBatch) -> dict[str, tuple[int, int]]:
     found: dict[str, tuple[int, int]] = {}
-    symbols, ids = batch.column("symbol").to_pylist(), batch.column("trade_id").to_pylist()
+    symbols: list[Any] = batch.column("symbol").to_pylist()
+    ids: list[Any] = batch.column("trade_id").to_pylist()
     for symbol, number in zip(symbols, ids, strict=True):
         first, last = found.get(symbol, (number, number))
         found[symbol] = (min(first, number), max(last, number))

@@ -94,6 +94,7 @@ def _proof(table: Table, published: Published) -> Proof:
     taken = expand(_good(published.taken, stream))
     asked = expand(_good([*published.asked, *published.taken], stream))
     columns = asked.column_names
+    snapshot = table.current_snapshot()
     once = rows.group_by(key).aggregate([])
     return Proof(
         stream,
@@ -102,7 +103,7 @@ def _proof(table: Table, published: Published) -> Proof:
         taken.join(once, key, join_type="left anti").num_rows,
         rows.num_rows - min(once.num_rows, rows.group_by(_LINEAGE).aggregate([]).num_rows),
         rows.join(asked, columns, join_type="left anti").num_rows,
-        table.metadata.last_sequence_number,
+        snapshot.sequence_number or 0 if snapshot is not None else 0,
     )
 
 

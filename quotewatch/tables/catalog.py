@@ -21,6 +21,7 @@ from pyiceberg.exceptions import (
 from pyiceberg.io.pyarrow import schema_to_pyarrow
 from pyiceberg.table import Table
 from pyiceberg.transforms import DayTransform
+from sqlalchemy.exc import IntegrityError
 
 from quotewatch.errors import TableError, TableUnavailableError
 from quotewatch.streams import TABLES, TableLayout
@@ -106,7 +107,7 @@ class Tables:
     def _make(self, layout: TableLayout) -> Table:
         identifier = (NAMESPACE, layout.name)
         # Another process may make it between the look and the make.
-        with suppress(NamespaceAlreadyExistsError):
+        with suppress(NamespaceAlreadyExistsError, IntegrityError):
             self.catalog.create_namespace_if_not_exists(NAMESPACE)
         try:
             creation = self.catalog.create_table_transaction(

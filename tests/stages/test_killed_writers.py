@@ -181,6 +181,21 @@ def test_killed_around_putting_aside_it_keeps_one_copy(
         assert known.know("e", 7) is Knowledge.QUARANTINED
 
 
+def test_a_frame_that_kills_its_process_lets_all_others_through(
+    workers: Workers, shop: Shop
+) -> None:
+    shop.publish(4, again=10)
+    deadly = {each for each in shop.expected if each[2] == 0}
+    stored = Counter({each: 1 for each in shop.expected if each not in deadly})
+    for run in range(60):
+        ended, _ = workers.run(shop.folder, deadly_seq=0, late_seconds=120 * run)
+        assert ended == [KILLED]  # at the first stream that holds it
+        if all(each in shop.found() for each in stored if each[0] == "raw_trades"):
+            break
+    found = Counter({each: n for each, n in shop.found().items() if each[0] == "raw_trades"})
+    assert found == Counter({each: 1 for each in stored if each[0] == "raw_trades"})
+
+
 # Several at once
 
 

@@ -19,7 +19,8 @@ from quotewatch.stages import write as writes
 from quotewatch.streams import RAW_TRADES, SCHEMA_VERSION, TABLES
 from quotewatch.tables.catalog import catalog_properties
 from quotewatch.tables.commit import Committer
-from quotewatch.tables.intake import rows_of
+from quotewatch.tables.gathering import rows_of
+from quotewatch.tables.intake import Intake
 from quotewatch.tables.ledger import Knowledge
 from quotewatch.tables.repair import Repair
 from tests.bus.places import locked_file
@@ -492,7 +493,7 @@ class Killer:
             decoded = writes._decoded
             patch.setattr(writes, "_decoded", lambda *given: self.checked(decoded(*given)))
         else:
-            store = writes.Intake.store
+            store = Intake.store
 
             def deadly(intake: Any, frames: Any, *rest: Any) -> Any:
                 seqs = {each.frame.id.seq for each in frames}
@@ -501,7 +502,7 @@ class Killer:
                     raise Killed
                 return store(intake, frames, *rest)
 
-            patch.setattr(writes.Intake, "store", deadly)
+            patch.setattr(Intake, "store", deadly)
 
     def checked(self, frame: Frame) -> Frame:
         if frame.id.seq in self.seqs:

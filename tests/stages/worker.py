@@ -21,6 +21,8 @@ import msgspec
 
 from quotewatch.bus.sqlite import SqliteBus
 from quotewatch.clock import NS_PER_SECOND
+from quotewatch.frames import Frame
+from quotewatch.message import Message
 from quotewatch.metrics.recorder import Recorder
 from quotewatch.objects.local import LocalObjects
 from quotewatch.quarantine import Quarantine
@@ -44,6 +46,8 @@ class Job(msgspec.Struct):
     pull_messages: int = 1_000
     commit_rows: int = 1_000
     until_empty: bool = False
+    late_seconds: int = 0
+    deadly_seq: int = -1  # of the frame that kills whoever decodes it
 
 
 @dataclass(frozen=True)
@@ -93,8 +97,9 @@ def _forked(job: Job) -> int:
 
 def _run(job: Job) -> None:
     writes.PULL_MESSAGES, writes.COMMIT_ROWS = job.pull_messages, job.commit_rows
-    with opened(Path(job.folder), LateClock()) as stage:
+    with opened(Path(job.folder), LateClock(job.late_seconds)) as stage:
         _arm(stage, job)
+        _poison(job.deadly_seq)
         while True:
             _say(stage.run_once().plain())
             if not job.until_empty or not any(stage.bus.peek(f"{s}.write") for s in stage._streams):
@@ -138,6 +143,18 @@ def _arm(stage: WriteStage, job: Job) -> None:
     }
     owner, name = places[point]
     setattr(owner, name, sprung(getattr(owner, name)))
+
+
+def _poison(deadly_seq: int) -> None:
+    real = writes._decoded
+
+    def decoded(message: Message, stream: str) -> Frame:
+        frame = real(message, stream)
+        if frame.id.seq == deadly_seq:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return frame
+
+    writes._decoded = decoded
 
 
 @contextmanager

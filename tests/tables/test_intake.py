@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from quotewatch.intervals import Intervals
 from quotewatch.streams import TABLES
 from quotewatch.tables import intake as intakes
+from quotewatch.tables.data_files import write_files
 from quotewatch.tables.gathering import Arrived, rows_of
 from quotewatch.tables.intake import Intake, without_known_trades
 from quotewatch.tables.ledger import Knowledge, Ledger, Seen
@@ -41,7 +43,7 @@ def table_of(rows: list[Row]) -> pa.Table:
 
 
 def ids(table: pa.Table) -> list[int]:
-    found: list[int] = table.column("trade_id").to_pylist()
+    found: list[Any] = table.column("trade_id").to_pylist()
     return found
 
 
@@ -289,7 +291,7 @@ def test_files_are_written_once_when_only_the_ledger_has_moved(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written: list[int] = []
-    real = intakes.write_files
+    real = write_files
 
     def counted(*given: object) -> object:
         written.append(1)
@@ -310,7 +312,7 @@ def test_files_are_written_once_when_only_the_ledger_has_moved(
 def test_files_are_written_again_when_other_rows_are_new(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, first = intakes.write_files, [True]
+    real, first = write_files, [True]
 
     def overtaken(*given: object) -> object:
         if first:

@@ -9,7 +9,8 @@ import pytest
 from quotewatch.errors import LedgerMissingError, TableError
 from quotewatch.streams import REST_EPOCH, TABLES
 from quotewatch.tables.commit import LEDGER, ledger_files
-from quotewatch.tables.intake import Intake, rows_of
+from quotewatch.tables.gathering import rows_of
+from quotewatch.tables.intake import Intake
 from quotewatch.tables.ledger import Knowledge, Ledger, Seen
 from quotewatch.tables.repair import Repair, Repaired
 from tests.tables.frames import EPOCH, Desk, Row, arrived, assert_each_once, events, trades
@@ -80,7 +81,7 @@ def test_a_hidden_ledger_comes_back_with_what_no_row_tells(desk: Desk) -> None:
     assert known.floor == before.stream("events").floor
     assert store(desk, "events", 0, events(2)) == 0
     assert store(desk, "events", 3, events(1)) == 1
-    assert [row for row in desk.lineage("events")] == [(EPOCH, 0, 0), (EPOCH, 0, 1), (EPOCH, 3, 0)]
+    assert desk.lineage("events") == [(EPOCH, 0, 0), (EPOCH, 0, 1), (EPOCH, 3, 0)]
 
 
 def test_a_ledger_that_is_gone_is_rebuilt_from_the_rows(
