@@ -5,9 +5,11 @@ Tables are made on first use; columns are only ever added.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pyarrow as pa
@@ -18,7 +20,8 @@ from pyiceberg.exceptions import (
     NoSuchTableError,
     TableAlreadyExistsError,
 )
-from pyiceberg.io.pyarrow import schema_to_pyarrow
+from pyiceberg.io.pyarrow import pyarrow_to_schema, schema_to_pyarrow
+from pyiceberg.partitioning import PARTITION_FIELD_ID_START, PartitionField, PartitionSpec
 from pyiceberg.table import Table
 from pyiceberg.transforms import DayTransform
 from sqlalchemy.exc import IntegrityError
@@ -109,20 +112,43 @@ class Tables:
         # Another process may make it between the look and the make.
         with suppress(NamespaceAlreadyExistsError, IntegrityError):
             self.catalog.create_namespace_if_not_exists(NAMESPACE)
-        try:
-            creation = self.catalog.create_table_transaction(
-                identifier, layout.schema, properties={"format-version": "2", **_TABLE_PROPERTIES}
+        schema = pyarrow_to_schema(_numbered(layout.schema))
+        day = PartitionField(
+            source_id=schema.find_field(layout.day_of).field_id,
+            field_id=PARTITION_FIELD_ID_START,
+            transform=DayTransform(),
+            name=f"{layout.day_of}_day",
+        )
+        # Whole in one request: not every REST catalog can stage a table.
+        with suppress(TableAlreadyExistsError, CommitFailedException, IntegrityError):
+            self.catalog.create_table(
+                identifier,
+                schema,
+                partition_spec=PartitionSpec(day),
+                properties={"format-version": "2", **_TABLE_PROPERTIES},
             )
-            with creation as transaction, transaction.update_spec() as spec:
-                spec.add_field(layout.day_of, DayTransform(), f"{layout.day_of}_day")
-        except (TableAlreadyExistsError, CommitFailedException):
-            return self.catalog.load_table(identifier)
         return self.catalog.load_table(identifier)
 
     def _make_room(self) -> None:
         uri = self._properties.get("uri", "")
         if uri.startswith("sqlite:////"):
             Path(urlsplit(uri).path[1:]).parent.mkdir(parents=True, exist_ok=True)
+
+
+def _numbered(schema: pa.Schema) -> pa.Schema:
+    """Return the schema with a number for each field; the catalog may number them anew."""
+    numbers = count(1)
+    outer = [(field, next(numbers)) for field in schema]
+    return pa.schema([_with_number(field, number, numbers) for field, number in outer])
+
+
+def _with_number(field: "pa.Field[Any]", number: int, rest: Iterator[int]) -> "pa.Field[Any]":
+    kind: Any = field.type
+    if pa.types.is_list(kind):
+        kind = pa.list_(_with_number(kind.value_field, next(rest), rest))
+    elif pa.types.is_struct(kind):
+        kind = pa.struct([_with_number(inner, next(rest), rest) for inner in kind])
+    return field.with_type(kind).with_metadata({"PARQUET:field_id": str(number)})
 
 
 def _connect(properties: Mapping[str, str]) -> Catalog:

@@ -23,7 +23,7 @@ from sqlalchemy.exc import OperationalError
 from quotewatch.errors import LedgerMissingError, TableError, TableUnavailableError
 from quotewatch.streams import TABLES
 from quotewatch.tables import commit as commits
-from quotewatch.tables.catalog import Tables, catalog_properties
+from quotewatch.tables.catalog import catalog_properties
 from quotewatch.tables.commit import (
     COMMIT,
     LEDGER,
@@ -428,9 +428,6 @@ def test_a_rest_catalog_may_fail_before_or_after_committing(
     tmp_path: Path, when: Any, outcome: Any
 ) -> None:
     with RestCatalogServer(tmp_path) as server:
-        made = Tables({})
-        made._catalog = server.catalog
-        made.load(NAME)  # the server stages no tables
         desk = Desk(tmp_path, properties=server.client_properties())
         with closing(desk):
             server.fail_commits(status=outcome, when=when)
