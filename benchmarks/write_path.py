@@ -25,7 +25,7 @@ from quotewatch.message import Message
 from quotewatch.quarantine import Quarantine
 from quotewatch.resources import Resources
 from quotewatch.settings import Settings
-from quotewatch.stages import write
+from quotewatch import draining
 from quotewatch.stages.write import WriteStage
 from quotewatch.streams import RAW_ORDERBOOK, RAW_TRADES, TABLES
 from quotewatch.tables.gathering import Arrived, rows_of
@@ -56,15 +56,15 @@ def main() -> None:
     peers: list[dict[str, object]] = []
     for stream in _STREAMS:
         for rows, rounds in _ROUNDS.items():
-            ways = (_CONFIGURED, _ONE) if rows > write.COMMIT_ROWS else (_CONFIGURED,)
+            ways = (_CONFIGURED, _ONE) if rows > draining.COMMIT_ROWS else (_CONFIGURED,)
             for way in ways:
                 found = _timing.measure(_HERE, stream, str(rows), str(rounds), way)
                 lines.append(_line(stream, rows, way, found))
                 print(f"  {stream} {rows} {way} measured", flush=True)
-            peers.append(_beside(stream, rows, rounds, lines[-1]["rows/s"]))
+            peers.append(_beside(stream, rows, rounds, lines[-len(ways)]["rows/s"]))
     _timing.print_table(
-        f"pull -> commit -> ack, beside the floor (a commit ends at {write.COMMIT_ROWS} rows or"
-        f" {write.COMMIT_BYTES // 1_000_000} MB)",
+        f"pull -> commit -> ack, beside the floor (a commit ends at {draining.COMMIT_ROWS} rows or"
+        f" {draining.COMMIT_BYTES // 1_000_000} MB)",
         lines,
     )
     _timing.print_table("Rows a second into an Iceberg table, wall time", peers)
@@ -114,7 +114,7 @@ def _plain(stream: str, frames: list[Message]) -> pa.Table:
 def _measure(stream: str, rows: str, rounds: str, way: str) -> None:
     configure_logs(level=50)
     if way == _ONE:
-        limits: Any = write
+        limits: Any = draining
         limits.COMMIT_ROWS = limits.COMMIT_BYTES = sys.maxsize
     market, count = Rows(stream), int(rows)
     ours, floor = _Best(), _Best()

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from pyiceberg.exceptions import ServiceUnavailableError
 
+from quotewatch import draining as drains
 from quotewatch.bus.port import Message
 from quotewatch.bus.topology import dead_letter_topic
 from quotewatch.errors import FrameError
 from quotewatch.frames import Frame
 from quotewatch.stages import redrive as redrives
-from quotewatch.stages import write as writes
 from quotewatch.streams import SCHEMA_VERSION
 from quotewatch.tables import intake as intakes
 from quotewatch.tables.ledger import Knowledge
@@ -45,7 +45,7 @@ def old_version(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPat
     def refuse(_: Message) -> Frame:
         raise FrameError("this version cannot read it")
 
-    for module in (writes, redrives):
+    for module in (drains, redrives):
         monkeypatch.setattr(module, "frame_of", refuse)
     desk.publish(EVENT)
     assert desk.write().streams["events"].quarantined == 1

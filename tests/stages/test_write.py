@@ -11,12 +11,12 @@ import pytest
 from pyiceberg.exceptions import CommitStateUnknownException, ServiceUnavailableError
 from pyiceberg.table import Table
 
+from quotewatch import draining as drains
 from quotewatch.bus.port import Delivery, Message
 from quotewatch.bus.topology import COMMITTED
 from quotewatch.errors import BusUnavailableError, ObjectStoreUnavailableError
 from quotewatch.frames import Frame, FrameEncoder, FrameId
-from quotewatch.stages import write as writes
-from quotewatch.streams import RAW_TRADES, SCHEMA_VERSION, TABLES
+from quotewatch.streams import RAW_TRADES, SCHEMA_VERSION, STREAMS, TABLES
 from quotewatch.tables.catalog import catalog_properties
 from quotewatch.tables.commit import Committer
 from quotewatch.tables.gathering import rows_of
@@ -136,7 +136,7 @@ def test_a_commit_ends_at_so_many_rows_or_bytes(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, limit: str, value: int, commits: int
 ) -> None:
     if limit:
-        monkeypatch.setattr(writes, limit, value)
+        monkeypatch.setattr(drains, limit, value)
     publish_events(desk, 6, rows=2)
     stream = desk.write().streams["events"]
     assert (stream.commits, stream.inserted, stream.acked) == (commits, 12, 6)
@@ -146,7 +146,7 @@ def test_a_commit_ends_at_so_many_rows_or_bytes(
 
 def test_a_commit_ends_at_its_age(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     publish_events(desk, 6)
-    monkeypatch.setattr(writes, "PULL_MESSAGES", 1)
+    monkeypatch.setattr(drains, "PULL_MESSAGES", 1)
     real = desk.bus.pull
 
     def slow(*given: Any, **options: Any) -> list[Delivery]:
@@ -172,7 +172,7 @@ def test_frames_published_after_the_call_began_end_it(
         count[0] += 1
         return real(*given, **options)
 
-    monkeypatch.setattr(writes, "PULL_MESSAGES", 1)
+    monkeypatch.setattr(drains, "PULL_MESSAGES", 1)
     monkeypatch.setattr(desk.bus, "pull", busy)
     stream = desk.write(streams=("events",)).streams["events"]
     # The second pull holds only what is younger than the call: it is stored, and the last.
@@ -185,7 +185,7 @@ def test_the_budget_ends_a_call_and_the_backlog_of_one_leaves_the_others_time(
 ) -> None:
     desk.publish(*[message("raw_orderbook", seq, [row_of("raw_orderbook")]) for seq in range(40)])
     publish_events(desk, 2)
-    monkeypatch.setattr(writes, "PULL_MESSAGES", 1)
+    monkeypatch.setattr(drains, "PULL_MESSAGES", 1)
     real = desk.bus.pull
 
     def slow(*given: Any, **options: Any) -> list[Delivery]:
@@ -258,14 +258,14 @@ def test_what_nobody_thought_of_holds_up_no_other_stream(
 ) -> None:
     desk.publish(message("raw_trades", 0, trades([1])))
     publish_events(desk, 1)
-    real = writes._decoded
+    real = drains._decoded
 
     def decoded(given: Message, stream: str) -> Frame:
         if stream == "raw_trades":
             raise ZeroDivisionError("a mistake in the program")
         return real(given, stream)
 
-    monkeypatch.setattr(writes, "_decoded", decoded)
+    monkeypatch.setattr(drains, "_decoded", decoded)
     report = desk.write()
     assert report.failed
     assert report.streams["raw_trades"].error == "ZeroDivisionError: a mistake in the program"
@@ -304,7 +304,7 @@ def test_a_commit_that_fails_acks_nothing_and_loses_nothing(
     assert (stream.failed, stream.inserted, stream.acked) == (6, 0, 0)
     assert desk.waiting("events") == 3
     assert desk.bus.pull("events.write") == []  # given back for a moment, not at once
-    desk.clock.sleep(writes.FAILED_SECONDS)
+    desk.clock.sleep(drains.FAILED_SECONDS)
     stream = desk.write().streams["events"]
     landed = 6 if when == "after" else 0
     assert (stream.inserted, stream.duplicate, stream.acked) == (6 - landed, landed, 3)
@@ -445,7 +445,7 @@ def test_a_quarantine_that_is_away_costs_only_its_own_messages(
     assert stream.error == "no answer"
     assert (stream.inserted, stream.acked, stream.quarantined) == (2, 2, 0)
     assert desk.waiting("events") == 1
-    desk.clock.sleep(writes.FAILED_SECONDS)
+    desk.clock.sleep(drains.FAILED_SECONDS)
     assert desk.write().streams["events"].quarantined == 1
 
 
@@ -472,7 +472,7 @@ def test_a_table_without_its_ledger_is_refused_until_it_is_repaired(
     assert report.streams["events"].acked == 0
     assert desk.waiting("events") == 4
     Repair(desk.committer, desk.clock).run("events")
-    desk.clock.sleep(writes.FAILED_SECONDS)
+    desk.clock.sleep(drains.FAILED_SECONDS)
     stream = desk.write().streams["events"]
     assert (stream.inserted, stream.duplicate, stream.acked) == (4, 4, 4)
     theirs = [("foreign", 0, 0)] if gone == "hidden" else []
@@ -490,8 +490,8 @@ class Killer:
         self.seqs = set(seqs)
         self.company: list[int] = []  # how many frames died with one at a commit
         if at == "decode":
-            decoded = writes._decoded
-            patch.setattr(writes, "_decoded", lambda *given: self.checked(decoded(*given)))
+            decoded = drains._decoded
+            patch.setattr(drains, "_decoded", lambda *given: self.checked(decoded(*given)))
         else:
             store = Intake.store
 
@@ -552,7 +552,7 @@ def test_who_was_tried_often_is_committed_without_those_who_are_new(
     publish_events(desk, 1)
     killer = Killer(desk, monkeypatch, 0, at="commit")
     killer.runs(lambda: len(killer.company) == 5, at_most=6)
-    monkeypatch.setattr(writes, "PULL_MESSAGES", 1)
+    monkeypatch.setattr(drains, "PULL_MESSAGES", 1)
     publish_events(desk, 3, start=1)
     # The clock stands still, so the old one is pulled by itself, before those.
     killer.runs(lambda: desk.waiting("events") == 1, at_most=20)
@@ -575,3 +575,19 @@ def test_a_frame_that_was_put_aside_is_stored_when_its_own_bytes_come(desk: Desk
     desk.publish(EVENT)
     assert desk.write().streams["events"].inserted == 1
     assert_each_once(desk, "events", lineage(0))
+
+
+def test_each_call_may_begin_with_another_stream(desk: Desk) -> None:
+    pulled: list[str] = []
+    pull = desk.bus.pull
+
+    def noted(subscription: str, **given: Any) -> Any:
+        pulled.append(subscription)
+        return pull(subscription, **given)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(desk.bus, "pull", noted)
+        for first in range(4):
+            desk.write(first=lambda _, first=first: first)
+    assert pulled[::4] == [f"{stream}.write" for stream in STREAMS]
+    assert len(set(pulled[4:8])) == 4

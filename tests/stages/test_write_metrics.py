@@ -10,10 +10,10 @@ from contextlib import closing
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from quotewatch import draining as drains
 from quotewatch.bus.port import Delivery
 from quotewatch.errors import BusUnavailableError
 from quotewatch.metrics.catalogue import CATALOGUE
-from quotewatch.stages import write as writes
 from tests.tables.frames import Desk, Faults, events, message, row_of, spoilt, trades
 
 METRICS = [name for name, metric in CATALOGUE.items() if metric.owner == "write"]
@@ -38,7 +38,7 @@ def exported(desk: Desk) -> dict[str, Samples]:
 
 def known_run(desk: Desk, patch: pytest.MonkeyPatch) -> dict[str, Samples]:
     desk.write()  # makes the tables; four empty pulls
-    patch.setattr(writes, "COMMIT_ROWS", 4)
+    patch.setattr(drains, "COMMIT_ROWS", 4)
     faults = Faults(desk.tables)
     faults.on_commit = lambda: desk.clock.sleep(0.2)
     # Three commits of events: 4 rows, 4 rows, 1 row and one put aside; later two frames again.

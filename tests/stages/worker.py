@@ -19,6 +19,7 @@ from typing import Any
 
 import msgspec
 
+from quotewatch import draining as drains
 from quotewatch.bus.sqlite import SqliteBus
 from quotewatch.clock import NS_PER_SECOND
 from quotewatch.frames import Frame
@@ -26,7 +27,6 @@ from quotewatch.message import Message
 from quotewatch.metrics.recorder import Recorder
 from quotewatch.objects.local import LocalObjects
 from quotewatch.quarantine import Quarantine
-from quotewatch.stages import write as writes
 from quotewatch.stages.write import WriteStage
 from quotewatch.tables import commit as commits
 from quotewatch.tables import intake as intakes
@@ -72,7 +72,9 @@ def opened(folder: Path, clock: LateClock) -> Iterator[WriteStage]:
     ):
         quarantine = Quarantine(LocalObjects(folder / "objects"))
         committer = Committer(tables, clock=clock)
-        yield WriteStage(bus, committer, quarantine, Recorder("test"), clock)
+        # Always the same stream first: a kill "between two streams" has to know which.
+        recorder = Recorder("test")
+        yield WriteStage(bus, committer, quarantine, recorder, clock, first=lambda _: 0)
 
 
 def main() -> None:
@@ -96,13 +98,15 @@ def _forked(job: Job) -> int:
 
 
 def _run(job: Job) -> None:
-    writes.PULL_MESSAGES, writes.COMMIT_ROWS = job.pull_messages, job.commit_rows
+    drains.PULL_MESSAGES, drains.COMMIT_ROWS = job.pull_messages, job.commit_rows
     with opened(Path(job.folder), LateClock(job.late_seconds)) as stage:
         _arm(stage, job)
         _poison(job.deadly_seq)
         while True:
             _say(stage.run_once().plain())
-            if not job.until_empty or not any(stage.bus.peek(f"{s}.write") for s in stage._streams):
+            if not job.until_empty or not any(
+                stage.tools.bus.peek(f"{s}.write") for s in stage._streams
+            ):
                 return
 
 
@@ -133,20 +137,20 @@ def _arm(stage: WriteStage, job: Job) -> None:
         return trap
 
     places: dict[str, tuple[Any, str]] = {
-        "pull": (stage.bus, "pull"),
+        "pull": (stage.tools.bus, "pull"),
         "files": (intakes, "write_files"),
         "change": (commits, "_carry_out"),
-        "commit": (stage.committer.tables.catalog, "commit_table"),
-        "quarantine": (stage.quarantine, "put"),
-        "announce": (stage.bus, "publish"),
-        "ack": (stage.bus, "ack"),
+        "commit": (stage.tools.committer.tables.catalog, "commit_table"),
+        "quarantine": (stage.tools.quarantine, "put"),
+        "announce": (stage.tools.bus, "publish"),
+        "ack": (stage.tools.bus, "ack"),
     }
     owner, name = places[point]
     setattr(owner, name, sprung(getattr(owner, name)))
 
 
 def _poison(deadly_seq: int) -> None:
-    real = writes._decoded
+    real = drains._decoded
 
     def decoded(message: Message, stream: str) -> Frame:
         frame = real(message, stream)
@@ -154,7 +158,7 @@ def _poison(deadly_seq: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return frame
 
-    writes._decoded = decoded
+    drains._decoded = decoded
 
 
 @contextmanager

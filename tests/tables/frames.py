@@ -146,6 +146,7 @@ class Desk:
             "quarantine": self.quarantine,
             "recorder": self.recorder,
             "clock": self.clock,
+            "first": lambda _: 0,
         }
         return WriteStage(**{**parts, **options})
 
