@@ -41,8 +41,11 @@ def settle(settings: Settings, bus: SqliteBus, *, heal_seconds: float) -> Settle
 def _settle(opened: Resources, bus: SqliteBus) -> Settled:
     with (opened.settings.data_dir / "settling.log").open("a") as log:
         configure_logs(log)
-        losses = _drain(opened, bus)
-        reconciled = _heal(opened)
+        try:
+            losses = _drain(opened, bus)
+            reconciled = _heal(opened)
+        finally:
+            configure_logs()
     stored = {}
     for name in TABLES:
         table = opened.tables.find(name)
