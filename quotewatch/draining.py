@@ -110,7 +110,7 @@ class Drain:
         """Pull, commit and ack until nothing older than the call is left, or time is over."""
         # Asked before anything is leased: an outage of the catalog costs no delivery attempts.
         self._tools.committer.tables.load(self._stream)
-        done = False
+        done = self._read()  # at least once, however long the table took to answer
         while not done and self._tools.clock.monotonic() < self._deadline:
             done = self._read()
         self._commit()
