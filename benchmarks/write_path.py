@@ -19,13 +19,13 @@ import pyarrow.parquet as pq
 
 from benchmarks import _timing, peers_of_tables
 from benchmarks.stored_rows import FRAME_ROWS, Rows
+from quotewatch import draining
 from quotewatch.clock import SystemClock
 from quotewatch.logs import configure_logs
 from quotewatch.message import Message
 from quotewatch.quarantine import Quarantine
 from quotewatch.resources import Resources
 from quotewatch.settings import Settings
-from quotewatch import draining
 from quotewatch.stages.write import WriteStage
 from quotewatch.streams import RAW_ORDERBOOK, RAW_TRADES, TABLES
 from quotewatch.tables.gathering import Arrived, rows_of
