@@ -65,4 +65,8 @@ $(VENV)/bench.stamp: requirements-bench.txt $(VENV)/run.stamp
 	@test -d $(VENV)/cryptofeed-2.4.0 || $(PY) -m pip install --quiet --disable-pip-version-check \
 		--target $(VENV)/cryptofeed-2.4.0 cryptofeed==2.4.0 \
 		|| { rm -rf $(VENV)/cryptofeed-2.4.0; echo "cryptofeed 2.4.0 could not be installed: the Exchange is measured without its peer."; }
+	@# It asks for an older pyarrow and pyiceberg than ours.
+	@test -d $(VENV)/daft-0.7 || $(PY) -m pip install --quiet --disable-pip-version-check \
+		--target $(VENV)/daft-0.7 'daft[iceberg]==0.7.26' \
+		|| { rm -rf $(VENV)/daft-0.7; echo "daft could not be installed: tables are measured without it."; }
 	@touch $@
