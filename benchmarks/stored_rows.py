@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from quotewatch.frames import NARROW_DECIMAL, Frame, FrameEncoder, FrameId
 from quotewatch.message import Message
-from quotewatch.streams import RAW_TRADES, TIME
+from quotewatch.streams import RAW_TRADES, STREAMS, TIME
 
 EPOCH = "18e9f11d4503c651-851830cc"
 PRODUCTS = tuple(f"{base}-USD" for base in "ABCDEFGHIJKLMNOPQRST")
@@ -48,7 +48,8 @@ class Rows:
             "arrival": pa.array(arrivals),
         }
         columns |= self._trades(codes) if self._stream == RAW_TRADES.name else self._book(codes)
-        return pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
+        names = STREAMS[self._stream].schema.names  # in the order of a gateway
+        return pa.RecordBatch.from_arrays([columns[name] for name in names], names=names)
 
     def frames(self, rows: int, each: int = FRAME_ROWS) -> Iterator[Message]:
         """Make so many rows, as messages of the bus."""

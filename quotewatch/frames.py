@@ -23,6 +23,8 @@ _LEVEL = 1  # level 3 saves 5 % of the bytes for twice the time
 _LONGEST_BODY_BYTES = 512_000_000  # a body that claims more is an attack or a mistake
 
 _MOST = Decimal(10) ** 20
+_NOTHING = pa.schema([])
+_SURE: dict[str, pa.Schema] = {}  # stream -> the newest schema whose columns are sure to cast
 _Cast = Callable[["pa.Array[Any]", "pa.Field[Any]"], "pa.Array[Any]"]
 
 # Eight decimals hold all that Coinbase sends in 2026 and compress far better than eighteen.
@@ -107,7 +109,7 @@ def decode_carried(message: Message) -> Frame:
             f"{identity.stream} {identity.epoch}/{identity.seq}: schema {version} is newer than"
             f" {SCHEMA_VERSION}; deploy this process again, the frame waits"
         )
-    rows = _conform(_from_ipc(message.data), STREAMS[identity.stream].schema, _checked)
+    rows = _as_carried(_from_ipc(message.data), identity.stream)
     if rows.num_rows != _number(message, "rows"):
         raise FrameError(
             f"{identity.stream} {identity.epoch}/{identity.seq}: {rows.num_rows} rows in the body,"
@@ -152,8 +154,9 @@ def _from_ipc(data: bytes) -> pa.RecordBatch:
     try:
         body = zstandard.ZstdDecompressor().decompress(data, max_output_size=_LONGEST_BODY_BYTES)
         with pa.ipc.open_stream(body) as reader:
-            table = reader.read_all().combine_chunks()
+            table = reader.read_all()
         table.validate(full=True)  # an offset or an index that is wrong would end this process
+        table = table.combine_chunks()
     except (zstandard.ZstdError, pa.ArrowException, OSError, ValueError) as error:
         raise FrameError(f"the body ({len(data)} bytes) is not zstd over Arrow: {error}") from error
     return table.to_batches()[0] if table.num_rows else _no_rows(table.schema)
@@ -180,40 +183,60 @@ def _conform(rows: pa.RecordBatch, schema: pa.Schema, cast: "_Cast") -> pa.Recor
     return pa.RecordBatch.from_arrays(columns, schema=pa.schema(fields))
 
 
+def _as_carried(rows: pa.RecordBatch, stream: str) -> pa.RecordBatch:
+    """Return rows as they came if they are sure to cast, else cast what is not."""
+    schema = STREAMS[stream].schema
+    # Producers keep to one schema: what was found out about it once holds for all its frames.
+    if not rows.schema.equals(_SURE.get(stream, _NOTHING)):
+        if not _is_sure_schema(rows.schema, schema):
+            return _conform(rows, schema, _checked)
+        _SURE[stream] = rows.schema
+    whole = zip(rows.columns, schema, strict=True)
+    if all(_is_whole(column, field.type, field.nullable) for column, field in whole):
+        return rows
+    return _conform(rows, schema, _checked)
+
+
+def _is_sure_schema(found: pa.Schema, wanted: pa.Schema) -> bool:
+    return found.names == wanted.names and all(map(_is_sure_type, found.types, wanted.types))
+
+
+def _is_sure_type(found: Any, wanted: Any) -> bool:  # noqa: ANN401 - of any type
+    """Say whether one type is the other, or casts to it but for a few values."""
+    if pa.types.is_list(wanted):
+        return pa.types.is_list(found) and _is_sure_type(found.value_type, wanted.value_type)
+    if pa.types.is_struct(wanted):
+        return bool(
+            pa.types.is_struct(found)
+            and [each.name for each in found] == [each.name for each in wanted]
+            and all(_is_sure_type(a.type, b.type) for a, b in zip(found, wanted, strict=True))
+        )
+    if pa.types.is_string(wanted) and pa.types.is_dictionary(found):
+        return bool(pa.types.is_string(found.value_type))
+    narrow = found.equals(NARROW_DECIMAL) and wanted.equals(DECIMAL)
+    return bool(narrow or found.equals(wanted))
+
+
+def _is_whole(column: Any, wanted: Any, nullable: bool) -> bool:  # noqa: ANN401 - of any type
+    """Say whether no value of a column is one that is missing or does not cast."""
+    if column.null_count and not nullable:
+        return False
+    if pa.types.is_list(wanted):
+        records = column.flatten()
+        return not records.null_count and all(
+            _is_whole(part, each.type, nullable=False)
+            for part, each in zip(records.flatten(), wanted.value_type, strict=True)
+        )
+    if pa.types.is_dictionary(column.type):
+        return not column.dictionary.null_count
+    return not column.type.equals(NARROW_DECIMAL) or _fits(column)
+
+
 def _checked(column: "pa.Array[Any]", field: "pa.Field[Any]") -> "pa.Array[Any]":
     """Return a column as it was carried if it is sure to cast, else cast it now."""
-    if not _is_sure(column, field.type):
-        return _cast(column, field)
-    if not field.nullable and column.null_count:
-        raise FrameError(f"column {field.name}: {column.null_count} values are missing")
-    return column
-
-
-def _is_sure(column: Any, wanted: Any) -> bool:  # noqa: ANN401 - of any type
-    """Say whether a column has its type, or one that casts to it whatever the values."""
-    kind = column.type
-    if pa.types.is_list(wanted):
-        return pa.types.is_list(kind) and _is_sure_list(column, wanted)
-    if kind.equals(wanted):
-        return True
-    if pa.types.is_string(wanted):
-        return bool(
-            pa.types.is_dictionary(kind)
-            and pa.types.is_string(kind.value_type)
-            and not column.dictionary.null_count
-        )
-    return bool(kind.equals(NARROW_DECIMAL) and wanted.equals(DECIMAL) and _fits(column))
-
-
-def _is_sure_list(column: Any, wanted: Any) -> bool:  # noqa: ANN401 - of records
-    records, expected = column.flatten(), wanted.value_type
-    if not pa.types.is_struct(records.type) or records.null_count:
-        return False
-    names = [each.name for each in records.type]
-    return names == [each.name for each in expected] and all(
-        not part.null_count and _is_sure(part, each.type)
-        for part, each in zip(records.flatten(), expected, strict=True)
-    )
+    if _is_sure_type(column.type, field.type) and _is_whole(column, field.type, field.nullable):
+        return column
+    return _cast(column, field)
 
 
 def _fits(column: Any) -> bool:  # noqa: ANN401 - the stubs know no min_max
