@@ -64,6 +64,11 @@ class Demo:
     def wait_until_it_captures(self) -> None:
         self.wait_until(lambda: '"snapshot"' in self.log())
 
+    def wait_until_all_run(self) -> dict[str, int]:
+        self.wait_until_it_captures()
+        self.wait_until(lambda: self.children().keys() == set(CHILDREN))
+        return self.children()
+
     def children(self) -> dict[str, int]:
         """Return the processes it started, by what they run."""
         own = [(pid, command) for pid, parent, command in processes() if parent == self.process.pid]
@@ -169,9 +174,7 @@ def test_every_fault_is_explained(tmp_path: Path) -> None:
 
 def test_ctrl_c_ends_in_peace_and_tells(tmp_path: Path) -> None:
     with demo(tmp_path, "--seconds", "300") as started:
-        started.wait_until_it_captures()
-        children = started.children()
-        assert children.keys() == set(CHILDREN)
+        children = started.wait_until_all_run()
         started.process.send_signal(signal.SIGINT)
         screen = started.end()
         assert started.process.returncode == 0, screen
@@ -183,8 +186,7 @@ def test_ctrl_c_ends_in_peace_and_tells(tmp_path: Path) -> None:
 
 def test_a_gateway_that_dies_ends_the_demo_with_its_log(tmp_path: Path) -> None:
     with demo(tmp_path, "--seconds", "300") as started:
-        started.wait_until_it_captures()
-        children = started.children()
+        children = started.wait_until_all_run()
         os.kill(children["ingest_gateway"], signal.SIGKILL)
         screen = started.end()
         assert started.process.returncode == 1
