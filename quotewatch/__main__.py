@@ -123,11 +123,11 @@ def _sql(asked: argparse.Namespace) -> int:
 
 
 def _redrive(asked: argparse.Namespace) -> int:
-    return stage_runner.redrive_all(_place(asked))
+    return stage_runner.redrive_all(asked.data)
 
 
 def _repair_ledger(asked: argparse.Namespace) -> int:
-    return stage_runner.repair_ledger(asked.table, _place(asked))
+    return stage_runner.repair_ledger(asked.table, asked.data)
 
 
 def _place(asked: argparse.Namespace) -> dict[str, object]:

@@ -28,7 +28,8 @@ from quotewatch.logs import get_logger
 from quotewatch.message import Message
 from quotewatch.metrics.recorder import Recorder
 from quotewatch.quarantine import Quarantine
-from quotewatch.tables.commit import Committer
+from quotewatch.tables.commit import Committer, read_ledger
+from quotewatch.tables.failures import named
 from quotewatch.tables.gathering import Arrived
 from quotewatch.tables.intake import Intake, frame_of
 from quotewatch.tables.ledger import Seen
@@ -118,8 +119,11 @@ class Drain:
 
     def run(self) -> bool:
         """Pull, commit and ack until nothing older than the call is left, or time is over."""
-        # Asked before anything is leased: an outage of the catalog costs no delivery attempts.
-        self._tools.committer.tables.load(self._stream)
+        # Asked before anything is leased: an outage of the catalog, or a ledger that somebody hid,
+        # costs no delivery attempts.
+        table = self._tools.committer.tables.load(self._stream)
+        with named(self._stream):
+            read_ledger(table)
         done = self._read()  # at least once, however long the table took to answer
         while not done and self._tools.clock.monotonic() < self._deadline:
             done = self._read()

@@ -21,9 +21,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from quotewatch.errors import QueryError, SettingsError
+from quotewatch.errors import QueryError
+from quotewatch.local.existing import settings_of_run
 from quotewatch.local.proof.row_keys import plain_text
-from quotewatch.settings import load_settings
 from quotewatch.streams import TABLES
 from quotewatch.tables.catalog import Tables, catalog_properties
 from quotewatch.tables.dataset import current_rows
@@ -41,6 +41,8 @@ _MEMORY = "1GiB"  # beyond it DuckDB goes to disk
 
 def run_sql(tables: Tables, query: str, out: TextIO, *, form: Form = "table") -> int:
     """Write the answer and return the exit code; QueryError for what cannot be answered."""
+    if not query.strip().strip(";"):
+        raise QueryError('the query is empty; try "SELECT count(*) FROM raw_trades"')
     there = existing(tables)
     if not there:
         raise QueryError("no tables yet; `python -m quotewatch demo` makes some")
@@ -53,22 +55,9 @@ def run_sql(tables: Tables, query: str, out: TextIO, *, form: Form = "table") ->
 
 
 def open_tables(data: Path | None) -> Tables:
-    """Return the tables of a run's directory, or those the environment names.
-
-    Opening a SQLite catalog makes its file: looking must not.
-    """
-    settings = load_settings() if data is None else None
-    if settings is not None and settings.catalog:
-        return Tables(catalog_properties(settings.catalog, settings.warehouse, settings.data_dir))
-    directory = data or (settings.data_dir if settings is not None else Path("data"))
-    path = directory / "catalog.db"
-    if not path.is_file():
-        others = sorted(path.parent.glob("*/catalog.db"), key=lambda each: each.stat().st_mtime)
-        hint = f"; the newest run below it: --data {others[-1].parent}" if others else ""
-        raise SettingsError(
-            f"no tables at {path.parent}: name the data directory of a run with --data{hint}"
-        )
-    return Tables(catalog_properties("", settings.warehouse if settings else "", directory))
+    """Return the tables of a run's directory, or those the environment names."""
+    settings = settings_of_run(data)
+    return Tables(catalog_properties(settings.catalog, settings.warehouse, settings.data_dir))
 
 
 def existing(tables: Tables) -> dict[str, IcebergTable]:
@@ -108,7 +97,9 @@ def _explained(there: Mapping[str, object]) -> Iterator[None]:
     try:
         yield
     except duckdb.CatalogException as error:
-        raise QueryError(f"{error}\nthere are the tables {', '.join(there)}") from error
+        # What DuckDB would have meant instead is never one of ours.
+        said = str(error).partition("\nDid you mean")[0]
+        raise QueryError(f"{said}\nthere are the tables {', '.join(there)}") from error
     except (duckdb.Error, pa.ArrowException) as error:
         raise QueryError(str(error)) from error
 

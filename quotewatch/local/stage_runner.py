@@ -5,11 +5,13 @@ import signal
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from pathlib import Path
 from threading import Event
 from types import FrameType
 from typing import TextIO
 
 from quotewatch.errors import QuoteWatchError, SettingsError
+from quotewatch.local.existing import settings_of_run
 from quotewatch.logs import configure_logs
 from quotewatch.resources import Resources
 from quotewatch.settings import load_settings
@@ -57,20 +59,21 @@ def _report(stage: Stage, out: TextIO | None = None) -> bool:
     return report.failed
 
 
-def redrive_all(overrides: Mapping[str, object]) -> int:
+def redrive_all(data: Path | None) -> int:
     """Try again what was put aside; exit 1 if something stays."""
     configure_logs()
-    resources = Resources(load_settings(**overrides))
+    resources = Resources(settings_of_run(data))
     try:
+        resources.create_names()
         return _FAILED if _report(redrive.build(resources)) else 0
     finally:
         resources.close()
 
 
-def repair_ledger(table: str, overrides: Mapping[str, object]) -> int:
+def repair_ledger(table: str, data: Path | None) -> int:
     """Rebuild one table's ledger from its rows."""
     configure_logs()
-    resources = Resources(load_settings(**overrides))
+    resources = Resources(settings_of_run(data))
     try:
         repaired = Repair(resources.committer, resources.clock).run(table)
     finally:

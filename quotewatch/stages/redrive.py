@@ -57,7 +57,10 @@ class RedriveStage:
             if self._take(aside.name, aside.message, aside.published_ns, report):
                 self._quarantine.remove(aside)
         for stream in STREAMS:
-            self._dead_letters(stream, report)
+            try:
+                self._dead_letters(stream, report)
+            except QuoteWatchError as error:  # the letters of the others have their turn
+                report.left[dead_subscription(stream)] = str(error)
         _log.info("redriven", **report.plain())
         return report
 

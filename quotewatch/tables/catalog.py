@@ -75,7 +75,7 @@ class Tables:
         """The catalog behind all tables, connected on first use."""
         if self._catalog is None:
             self._make_room()
-            with named("catalog"):
+            with named("catalog (see QUOTEWATCH_CATALOG and QUOTEWATCH_WAREHOUSE)"):
                 self._catalog = _connect(self._properties)
         return self._catalog
 

@@ -41,6 +41,7 @@ _REFUSED = (
     ValidationError,
     pa.ArrowException,
     ValueError,
+    NotImplementedError,
 )
 
 _DENIED = (ForbiddenError, UnauthorizedError, OAuthError)

@@ -100,7 +100,7 @@ def _judged(
         if old_enough:
             state = "permanent"
     elif gap.scope.kind == "frames" and old_enough and gap.state != "healed":
-        state, reason = "permanent", "not on the bus any more"
+        state, reason = "permanent", "not seen on the bus for two ack deadlines"
     if (state, left, reason) == (gap.state, gap.missing, gap.reason):
         return None
     return replace(gap, state=state, missing=left, at_us=_after(gap, now_us), reason=reason)

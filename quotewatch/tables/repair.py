@@ -42,6 +42,8 @@ class Repair:
         """Read the lineage of all rows and commit the ledger it makes."""
         if name not in TABLES:
             raise TableError(f"no such table: {name}; there are {', '.join(TABLES)}")
+        if self._committer.tables.find(name) is None:
+            raise TableError(f"{name}: never made in this catalog, so there is nothing to repair")
         found = Ledger()
         rows = 0
 

@@ -157,3 +157,16 @@ def test_a_run_that_failed_last_is_the_exit_code_of_a_loop(tmp_path: Path) -> No
         assert "did not answer" in report(process)["streams"]["events"]["error"]
         process.send_signal(signal.SIGINT)
         assert process.wait(PATIENCE_SECONDS) == 1
+
+
+@pytest.mark.parametrize("command", [["redrive"], ["repair-ledger", "events"], ["tables"]])
+def test_a_directory_without_a_run_is_refused_and_stays_empty(
+    command: list[str], tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "quotewatch", *command, "--data", str(tmp_path / "typo")],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "name the data directory of a run with --data" in done.stderr
+    assert not (tmp_path / "typo").exists()

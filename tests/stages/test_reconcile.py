@@ -563,7 +563,7 @@ def test_a_frame_that_is_missing_is_given_up_by_a_later_run_and_heals_when_it_co
     room.wait(1)
     assert room.reconcile().permanent == 1
     assert room.latest()[frame_gap("raw_orderbook", 1, 1)] == (
-        "permanent", 1, "not on the bus any more",
+        "permanent", 1, "not seen on the bus for two ack deadlines",
     )  # fmt: skip
 
     room.store("raw_orderbook", lost, [row_of("raw_orderbook")])

@@ -591,3 +591,13 @@ def test_each_call_may_begin_with_another_stream(desk: Desk) -> None:
             desk.write(first=lambda _, first=first: first)
     assert pulled[::4] == [f"{stream}.write" for stream in STREAMS]
     assert len(set(pulled[4:8])) == 4
+
+
+def test_a_hidden_ledger_is_told_before_anything_is_leased(desk: Desk) -> None:
+    desk.tables.load("events")
+    desk.table("events").append(TABLES["events"].schema.empty_table())
+    desk.publish(message("events", 0, events(1)))
+    report = desk.write().streams["events"]
+    assert "repair-ledger events" in str(report.error)
+    assert report.reads == 0
+    assert len(desk.bus.pull("events.write")) == 1

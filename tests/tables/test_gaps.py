@@ -115,7 +115,7 @@ def test_frames_are_given_up_by_a_later_run() -> None:
     assert book.run(1_000 + PATIENCE - 1, {FRAMES: "3-4"}) == []
     (given_up,) = book.run(1_000 + PATIENCE, {FRAMES: "3-4"})
     assert (given_up.state, given_up.missing) == ("permanent", 2)
-    assert given_up.reason == "not on the bus any more"
+    assert given_up.reason == "not seen on the bus for two ack deadlines"
     assert book.run(9_000, {FRAMES: "3-4"}) == []
 
 

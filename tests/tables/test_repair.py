@@ -40,8 +40,15 @@ def test_a_table_that_does_not_exist_is_named(desk: Desk) -> None:
         repair(desk, "trades")
 
 
+def test_a_table_that_was_never_made_is_not_made_by_repairing_it(desk: Desk) -> None:
+    with pytest.raises(TableError, match="events: never made in this catalog"):
+        repair(desk, "events")
+    assert desk.tables.find("events") is None
+
+
 @pytest.mark.parametrize("name", TABLES)
 def test_an_empty_table_gets_an_empty_ledger(desk: Desk, name: str) -> None:
+    desk.tables.load(name)
     found = repair(desk, name)
     assert (found.rows, found.frames, found.trades) == (0, 0, 0)
     assert desk.ledger(name) == Ledger() or set(desk.ledger(name).streams) == {name}
