@@ -68,6 +68,14 @@ def test_sigterm_in_a_burst_keeps_everything_that_was_read(tmp_path: Path, on_bu
         assert finals[stream] == (seqs[-1] if seqs else None)
 
 
+def is_empty(spool: Path) -> bool:
+    """Say whether no frame is left; a folder that goes while we look is looked at again."""
+    try:
+        return not list(spool.glob("*/*.frame"))
+    except FileNotFoundError:
+        return False
+
+
 def test_kill_9_loses_the_open_window_alone_and_the_next_start_says_so(
     tmp_path: Path, on_bus: OnBus
 ) -> None:
@@ -80,7 +88,7 @@ def test_kill_9_loses_the_open_window_alone_and_the_next_start_says_so(
                 await gateway.end(signal.SIGKILL)
             async with process(tmp_path, url) as again:
                 await until(lambda: len(on_bus.events("start")) == 2)
-                await until(lambda: not list((tmp_path / "spool").glob("*/*.frame")))
+                await until(lambda: is_empty(tmp_path / "spool"))
                 assert await again.end(signal.SIGTERM) == 0
 
     asyncio.run(scenario())
@@ -92,14 +100,6 @@ def test_kill_9_loses_the_open_window_alone_and_the_next_start_says_so(
     for stream in STREAMS:
         seqs = [frame.id.seq for frame in on_bus.frames(stream) if frame.id.epoch == died]
         assert seqs == list(range(len(seqs)))
-
-
-def is_empty(spool: Path) -> bool:
-    """Say whether no frame is left; a folder that goes while we look is looked at again."""
-    try:
-        return not list(spool.glob("*/*.frame"))
-    except FileNotFoundError:
-        return False
 
 
 def test_kill_9_during_an_outage_of_the_bus_loses_no_closed_window(
