@@ -4,11 +4,8 @@ A frame is acked after its rows, or its bytes in quarantine, are durable, never 
 """
 
 import random
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
 import msgspec
 
@@ -46,16 +43,9 @@ PULL_BYTES = 8_000_000  # encoded; ten times that when decoded, one frame at a t
 NEWER_SCHEMA_SECONDS = 600  # the longest the bus allows: it waits for a deployment
 FAILED_SECONDS = 5
 
-# zstd and Arrow let go of the interpreter: two threads decode nearly twice as fast.
-_DECODERS = 2
-_FRAMES_AHEAD = 16
-
 # How many frames share a commit by how often they were delivered: whoever kills its consumer is
 # soon alone, and takes nobody along to the dead letters.
 _COMPANY = {1: 1_000_000, 2: 256, 3: 64, 4: 16, 5: 4}
-
-
-_Decoding = tuple[Delivery, Callable[[], Frame]]
 
 
 @dataclass
@@ -144,8 +134,8 @@ class Drain:
         recorder.inc("processor_consumer_records_total", len(deliveries))
         report.lag_seconds = self._lag(deliveries)
         recorder.set("processor_consumer_lag", report.lag_seconds, stream=self._stream)
-        for delivery, decode in self._decoding(sorted(deliveries, key=_turn)):
-            self._take(delivery, decode)
+        for delivery in sorted(deliveries, key=_turn):
+            self._take(delivery)
         if self._batch.ack_ids and self._is_full(0):
             self._commit()  # before more is leased that would have to wait for it, or die with it
         return all(each.published_ns > self._began_ns for each in deliveries)
@@ -176,25 +166,7 @@ class Drain:
         oldest_ns = min(each.published_ns for each in deliveries)
         return round(max(0, self._tools.clock.now_ns() - oldest_ns) / NS_PER_SECOND, 3)
 
-    def _decoding(self, deliveries: Sequence[Delivery]) -> Iterator[_Decoding]:
-        """Yield deliveries with what decodes them; a few frames ahead, on another core.
-
-        Who has come before may kill us: it is decoded when it is its turn and not sooner.
-        """
-        ahead: deque[_Decoding] = deque()
-        with ThreadPoolExecutor(_DECODERS) as pool:
-            for delivery in deliveries:
-                if delivery.attempt > 1:
-                    yield from _drained(ahead)
-                    yield delivery, partial(_decoded, delivery.message, self._stream)
-                    continue
-                decoding = pool.submit(_decoded, delivery.message, self._stream)
-                ahead.append((delivery, decoding.result))
-                if len(ahead) > _FRAMES_AHEAD:
-                    yield ahead.popleft()
-            yield from _drained(ahead)
-
-    def _take(self, delivery: Delivery, decode: Callable[[], Frame]) -> None:
+    def _take(self, delivery: Delivery) -> None:
         batch = self._batch
         if batch.ack_ids and self._is_full(delivery.attempt):
             self._commit()
@@ -202,7 +174,7 @@ class Drain:
         if not batch.ack_ids:
             batch.opened_at = self._tools.clock.monotonic()
         try:
-            frame = decode()
+            frame = _decoded(delivery.message, self._stream)
         except NewerSchemaError as error:
             self._leave(delivery, error)
             return
@@ -305,11 +277,6 @@ class Drain:
         self._tools.recorder.inc(
             "processor_row_writes_total", rows, table=self._stream, status=status
         )
-
-
-def _drained(waiting: deque[_Decoding]) -> Iterator[_Decoding]:
-    while waiting:
-        yield waiting.popleft()
 
 
 def _turn(delivery: Delivery) -> tuple[int, float]:
