@@ -48,7 +48,9 @@ class Rows:
             "arrival": pa.array(arrivals),
         }
         columns |= self._trades(codes) if self._stream == RAW_TRADES.name else self._book(codes)
-        names = STREAMS[self._stream].schema.names  # in the order of a gateway
+        order = STREAMS[self._stream].schema.names
+        # In the order of a gateway; what the stream does not have is for the caller.
+        names = sorted(columns, key=lambda name: order.index(name) if name in order else len(order))
         return pa.RecordBatch.from_arrays([columns[name] for name in names], names=names)
 
     def frames(self, rows: int, each: int = FRAME_ROWS) -> Iterator[Message]:
