@@ -13,10 +13,10 @@ import zstandard
 from benchmarks import _timing
 from benchmarks.gateway import Gateway
 from benchmarks.workloads import SOURCES, Message, Source, load, missing
-from quotewatch.streams import STREAMS
+from quotewatch.streams import CAPTURED
 
 AIM = 0.25  # raw_orderbook and raw_trades, of the raw JSON
-_WINDOW_US = dict.fromkeys(STREAMS, 2_000_000) | {"features": 250_000}
+_WINDOW_US = dict.fromkeys(CAPTURED, 2_000_000) | {"features": 250_000}
 _LEVELS = (1, 3)
 _RAW = ("raw_orderbook", "raw_trades")
 
@@ -52,7 +52,7 @@ def _tables(source: Source, levels: list[dict[str, object]]) -> list[dict[str, o
     raw = sum(len(text) for text, _ in messages)
     weighed = _weigh(Gateway(source), messages)
     rows: list[dict[str, object]] = []
-    for stream in (*STREAMS, "raw_orderbook + raw_trades"):
+    for stream in (*CAPTURED, "raw_orderbook + raw_trades"):
         parts = _RAW if "+" in stream else (stream,)
         size = sum(weighed.bytes[part, 1] for part in parts)
         rows.append(
@@ -67,13 +67,13 @@ def _tables(source: Source, levels: list[dict[str, object]]) -> list[dict[str, o
             }
         )
     for level in _LEVELS:
-        size = sum(weighed.bytes[stream, level] for stream in STREAMS)
+        size = sum(weighed.bytes[stream, level] for stream in CAPTURED)
         levels.append(
             {
                 "capture": source.name,
                 "level": level,
                 "bytes a message": size / len(messages),
-                "of level 1": size / sum(weighed.bytes[stream, 1] for stream in STREAMS),
+                "of level 1": size / sum(weighed.bytes[stream, 1] for stream in CAPTURED),
                 "us a message": weighed.seconds[level] / len(messages) * 1e6,
             }
         )
@@ -89,7 +89,7 @@ def _weigh(gateway: Gateway, messages: list[Message]) -> _Weighed:
                 due[stream] = received_us + _WINDOW_US[stream]
                 _close(gateway, stream, weighed)
         gateway.reader.read(raw, received_us)
-    for stream in STREAMS:
+    for stream in CAPTURED:
         _close(gateway, stream, weighed)
     return weighed
 

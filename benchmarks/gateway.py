@@ -13,7 +13,7 @@ from ingest_gateway.tape import Tape
 from quotewatch.frames import Frame, FrameEncoder, FrameId
 from quotewatch.logs import configure_logs
 from quotewatch.message import Message as Frames
-from quotewatch.streams import STREAMS
+from quotewatch.streams import CAPTURED
 
 _READERS: dict[str, type[Reader]] = {"exchange": ExchangeReader, "advanced": AdvancedReader}
 
@@ -30,7 +30,7 @@ class Gateway:
             self.tape.symbols.append(product)
         self.reader = _READERS[source.dialect](1, self.tape, lanes, Journal(self.tape))
         self._encoder = FrameEncoder()
-        self._seq = dict.fromkeys(STREAMS, 0)
+        self._seq = dict.fromkeys(CAPTURED, 0)
 
     def read(self, messages: Iterable[Message]) -> None:
         """Read messages and leave their rows on the tape."""
@@ -47,7 +47,7 @@ class Gateway:
 
     def frames(self, rows: int = 1) -> list[Frames]:
         """Encode the open page of every stream that has at least so many rows."""
-        return [self.frame(stream) for stream in STREAMS if self.tape.rows_of(stream) >= rows]
+        return [self.frame(stream) for stream in CAPTURED if self.tape.rows_of(stream) >= rows]
 
     def frame(self, stream: str) -> Frames:
         """Encode the open page of one stream."""

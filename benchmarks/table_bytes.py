@@ -24,9 +24,9 @@ from quotewatch.settings import Settings
 from quotewatch.stages.maintain import MaintainStage
 from quotewatch.stages.write import WriteStage
 from quotewatch.stages.write import build as build_write
-from quotewatch.streams import STREAMS
+from quotewatch.streams import CAPTURED
 
-_WINDOW_US = dict.fromkeys(STREAMS, 2_000_000) | {"features": 250_000}
+_WINDOW_US = dict.fromkeys(CAPTURED, 2_000_000) | {"features": 250_000}
 _WRITE_US = 60_000_000
 _RAW = ("raw_orderbook", "raw_trades", "events")  # features can be computed again from these
 
@@ -59,7 +59,7 @@ def _lines(source: Source) -> Iterator[dict[str, object]]:
     text = b"\n".join(raw for raw, _ in messages)
     packed = len(gzip.compress(text, 6))
     before, after = _stored(source, messages)
-    for name in (*STREAMS, " + ".join(_RAW)):
+    for name in (*CAPTURED, " + ".join(_RAW)):
         parts = _RAW if "+" in name else (name,)
         rows = sum(after[part].rows for part in parts)
         small = sum(before[part].bytes for part in parts)
@@ -116,7 +116,7 @@ def _feed(
             write_at = received_us + _WRITE_US
             _write(stage)
         gateway.reader.read(raw, received_us)
-    for stream in STREAMS:
+    for stream in CAPTURED:
         _close(resources, gateway, stream)
     _write(stage)
 
@@ -138,7 +138,7 @@ def _weights(data: Path) -> dict[str, _Weight]:
         "quotewatch", type="sql", uri=f"sqlite:///{data / 'catalog.db'}", warehouse=str(data)
     )
     found = {}
-    for name in STREAMS:
+    for name in CAPTURED:
         files = [each.file for each in catalog.load_table(("quotewatch", name)).scan().plan_files()]
         found[name] = _Weight(
             sum(each.record_count for each in files),

@@ -25,7 +25,7 @@ from quotewatch.frames import SOFT_LIMIT_BYTES
 from quotewatch.logs import get_logger
 from quotewatch.metrics.recorder import Recorder
 from quotewatch.settings import Settings
-from quotewatch.streams import STREAMS
+from quotewatch.streams import CAPTURED
 
 HIGH_WATER_SECONDS = 10.0
 _EVENTS_KEPT = 200_000  # rows of the journal that wait in memory while nothing takes frames
@@ -62,7 +62,7 @@ class Gateway:
         self._conn = 0
         self._windows = {
             stream: settings.frame_ms_features if stream == "features" else settings.frame_ms_raw
-            for stream in STREAMS
+            for stream in CAPTURED
         }
         self.lanes = self._make_lanes(settings.products)
         self.connections = self._make_connections()
@@ -222,7 +222,7 @@ class Gateway:
                     kind, now_us, conn, at_us=lane.newest_us, symbol=lane.symbol, book=lane.number,
                     stream="raw_trades", to_id=lane.ids.known,
                 )  # fmt: skip
-        for stream in STREAMS:
+        for stream in CAPTURED:
             # The frame that carries these rows is the next of its own stream.
             last = self.parts.outbox.next_seq(stream) - (stream != "events")
             to_id = last if last >= 0 else None
@@ -230,7 +230,7 @@ class Gateway:
 
     async def _finish(self) -> bool:
         """Write the end down and see everything off."""
-        for stream in STREAMS:
+        for stream in CAPTURED:
             if stream != "events":
                 self.close_page(stream)
         self.close_page("events")

@@ -20,7 +20,7 @@ from ingest_gateway.spool import Spool
 from quotewatch.bus.port import Bus
 from quotewatch.clock import Clock
 from quotewatch.metrics.recorder import Recorder
-from quotewatch.streams import STREAMS
+from quotewatch.streams import CAPTURED
 
 _SHARE_TO_PUBLISH = 0.6  # of the time to drain; the rest is for the spool
 _CLOSE_SECONDS = 0.5  # a thread within a publish call is left behind: its frames are in the spool
@@ -46,9 +46,9 @@ class Outbox:
     ) -> None:
         self._clock = clock
         self._keeper = Keeper(spool, recorder, memory_bytes)
-        self._encodings = {stream: Encoding(stream, epoch, producer) for stream in STREAMS}
+        self._encodings = {stream: Encoding(stream, epoch, producer) for stream in CAPTURED}
         self._pages: dict[str, queue.SimpleQueue[Handed | None]] = {
-            stream: queue.SimpleQueue() for stream in STREAMS
+            stream: queue.SimpleQueue() for stream in CAPTURED
         }
         self._unencoded = 0  # pages handed over and not yet frames, under `changed`
         self._changed = threading.Condition()
@@ -58,11 +58,11 @@ class Outbox:
         shared = Shared(
             bus, self._keeper, repairs, recorder, clock, self._changed, self._stop, self.losses
         )
-        self._publishers = {stream: Publisher(stream, shared) for stream in STREAMS}
+        self._publishers = {stream: Publisher(stream, shared) for stream in CAPTURED}
         self._threads = [
             *(
                 threading.Thread(target=self._encode_all, args=(stream,), daemon=True)
-                for stream in STREAMS
+                for stream in CAPTURED
             ),
             Leftovers(spool, shared).thread,
             *(publisher.thread for publisher in self._publishers.values()),

@@ -21,6 +21,7 @@ FEED_URLS: Mapping[str, str] = {
     "advanced": "wss://advanced-trade-ws.coinbase.com",
 }
 _PREFIX = "QUOTEWATCH_"
+LONGEST_HORIZON_MS = 600_000  # what lies within a horizon is looked at together, in memory
 _PRODUCT = re.compile(r"[A-Z0-9]{1,20}-[A-Z0-9]{1,20}")
 # Set for the tests and the benchmarks, not for the product.
 _FOREIGN = frozenset({"QUOTEWATCH_CAPTURES"})
@@ -48,7 +49,10 @@ class Settings(BaseSettings):
     frame_ms_features: int = Field(250, ge=10, le=60_000)
     frame_ms_raw: int = Field(2_000, ge=10, le=60_000)
     ack_deadline_s: int = Field(60, ge=10, le=600)
+    horizon_ms: Annotated[tuple[int, ...], NoDecode] = (500,)
     write_budget_s: float = Field(45.0, ge=0.1, le=3_600)
+    label_budget_s: float = Field(45.0, ge=0.1, le=3_600)
+    train_budget_s: float = Field(45.0, ge=0.1, le=3_600)
     reconcile_budget_s: float = Field(60.0, ge=0.1, le=3_600)
     reconcile_requests: int = Field(300, ge=1, le=100_000)
     settle_s: float = Field(60.0, ge=0, le=86_400)
@@ -75,6 +79,24 @@ class Settings(BaseSettings):
         if bad:
             raise ValueError(f"{', '.join(bad)}: a product is spelled like BTC-USD")
         return products
+
+    @field_validator("horizon_ms", mode="before")
+    @classmethod
+    def _split_horizons(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(dict.fromkeys(each.strip() for each in value.split(",") if each.strip()))
+        return (value,) if isinstance(value, int) else value
+
+    @field_validator("horizon_ms")
+    @classmethod
+    def _check_horizons(cls, horizons: tuple[int, ...]) -> tuple[int, ...]:
+        bad = [str(each) for each in horizons if not 1 <= each <= LONGEST_HORIZON_MS]
+        if bad or not horizons:
+            raise ValueError(
+                f"{', '.join(bad) or 'nothing'}: give milliseconds from 1 to {LONGEST_HORIZON_MS},"
+                " several with commas, like 500,5000"
+            )
+        return tuple(sorted(set(horizons)))
 
     @field_validator("feed_url")
     @classmethod

@@ -125,7 +125,28 @@ EVENTS = Stream(
     ),
 )
 
-STREAMS = {stream.name: stream for stream in (RAW_ORDERBOOK, RAW_TRADES, FEATURES, EVENTS)}
+PREDICTIONS = Stream(
+    "predictions",
+    _schema(
+        {
+            # Of the features row that it answers: with several horizons each row has several.
+            "row": pa.int32(),
+            "symbol": pa.string(),
+            "exchange_time": TIME,
+            "received_at": TIME,
+            "horizon_ms": pa.int32(),
+            "model_version": pa.string(),
+            "probability": pa.float64(),
+            "prediction": pa.int32(),
+            "predicted_at": TIME,
+        },
+        {},
+    ),
+)
+
+# What the gateway writes; `predict` answers to it.
+CAPTURED = {stream.name: stream for stream in (RAW_ORDERBOOK, RAW_TRADES, FEATURES, EVENTS)}
+STREAMS = {**CAPTURED, PREDICTIONS.name: PREDICTIONS}
 
 # Where a row comes from: the producer's life, the frame in it, the place in the frame.
 _LINEAGE: "list[pa.Field[Any]]" = [
@@ -135,6 +156,34 @@ _LINEAGE: "list[pa.Field[Any]]" = [
 ]
 LINEAGE = pa.schema(_LINEAGE)
 REST_EPOCH = "rest"  # of trades that no frame brought
+
+# What a model is asked, beside the prices: as `features` has it, so do `labels`.
+FEATURE_COLUMNS = (
+    "spread_bps", "imbalance", "depth", "volatility", "trade_imbalance", "microprice_bps",
+    "order_flow_imbalance",
+)  # fmt: skip
+
+_LABELS = pa.schema(
+    [
+        *(FEATURES.schema.field(name) for name in ("symbol", "book", "exchange_time")),
+        *(FEATURES.schema.field(name) for name in ("received_at", "conn", "arrival")),
+        *_schema(
+            {
+                "horizon_ms": pa.int32(),
+                "label": pa.int32(),
+                "mid": pa.float64(),
+                "mid_at_horizon": pa.float64(),
+                "labeled_at": TIME,
+                "batch": pa.int64(),  # counts the commits of its horizon
+                "best_bid": DECIMAL,
+                "best_ask": DECIMAL,
+            },
+            {},
+        ),
+        *(FEATURES.schema.field(name) for name in FEATURE_COLUMNS),
+        *LINEAGE,
+    ]
+)
 
 _GAPS = _schema(
     {
@@ -168,13 +217,15 @@ class TableLayout:
     sort: tuple[str, ...]
 
     @property
-    def has_lineage(self) -> bool:
-        """Whether its rows came in frames."""
-        return "seq" in self.schema.names
+    def key(self) -> tuple[str, ...]:
+        """What no two rows share; nothing where rows came in no frames."""
+        by_horizon = ("horizon_ms",) if "horizon_ms" in self.schema.names else ()
+        return (*LINEAGE.names, *by_horizon) if "seq" in self.schema.names else ()
 
 
 def _table(stream: Stream, day_of: str, *sort: str) -> TableLayout:
-    fields: list[pa.Field[Any]] = [*stream.schema, *LINEAGE]
+    lineage = [field for field in LINEAGE if field.name not in stream.schema.names]
+    fields: list[pa.Field[Any]] = [*stream.schema, *lineage]
     return TableLayout(stream.name, pa.schema(fields), day_of, sort)
 
 
@@ -185,6 +236,8 @@ TABLES = {
         _table(RAW_TRADES, "exchange_time", "symbol", "exchange_time", "trade_id"),
         _table(FEATURES, "received_at", "symbol", "exchange_time", "arrival"),
         _table(EVENTS, "received_at", "symbol", "received_at", "arrival"),
+        _table(PREDICTIONS, "received_at", "symbol", "exchange_time", "seq"),
+        TableLayout("labels", _LABELS, "received_at", ("symbol", "exchange_time", "arrival")),
         TableLayout("gaps", _GAPS, "at", ("stream", "symbol", "at")),
     )
 }

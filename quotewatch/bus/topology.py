@@ -4,13 +4,17 @@ from dataclasses import dataclass
 
 from quotewatch.bus.port import DeadLetter, Subscription
 
-STREAMS = ("raw_orderbook", "raw_trades", "features", "events")
+STREAMS = ("raw_orderbook", "raw_trades", "features", "events", "predictions")
 
 COMMITTED = "committed"  # says which table has new rows; whoever misses it looks by itself
+PREDICT = "features.predict"
+LABEL = "committed.label"
 
 # High, because a table that cannot be committed for an hour fails every frame it is given:
 # few attempts would divert good data during an outage of the catalog.
 WRITE_ATTEMPTS = 100
+# An answer that is late is worth little: the hole it leaves in `predictions` says it was lost.
+PREDICT_ATTEMPTS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +50,14 @@ def topology(ack_deadline_seconds: int = 60) -> Topology:
         Subscription(dead_subscription(stream), dead_letter_topic(stream), ack_deadline_seconds)
         for stream in STREAMS
     ]
-    return Topology(tuple(topics), (*writes, *kept))
+    predict = Subscription(
+        PREDICT,
+        "features",
+        ack_deadline_seconds,
+        DeadLetter(dead_letter_topic("features"), PREDICT_ATTEMPTS),
+    )
+    label = Subscription(LABEL, COMMITTED, ack_deadline_seconds)
+    return Topology(tuple(topics), (*writes, *kept, predict, label))
 
 
 def _write(stream: str, ack_deadline_seconds: int) -> Subscription:

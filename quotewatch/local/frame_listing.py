@@ -39,6 +39,8 @@ _COLUMNS = {
                  "imbalance", "microprice_bps", "volatility", "trade_imbalance"),
     "events": ("received_at", "kind", "symbol", "book", "stream", "from_id", "to_id", "count",
                "reason"),
+    "predictions": ("row", "symbol", "exchange_time", "horizon_ms", "model_version", "probability",
+                    "prediction", "predicted_at"),
 }  # fmt: skip
 
 Row = dict[str, Any]
@@ -80,6 +82,7 @@ def _rows_in(message: Message) -> Iterator[Row]:
     frame = decode(message)
     lineage = {"epoch": frame.id.epoch, "seq": frame.id.seq}
     for number, row in enumerate(frame.rows.to_pylist()):
+        # A prediction names its row itself.
         yield {**lineage, "row": number, **{name: _plain(value) for name, value in row.items()}}
 
 

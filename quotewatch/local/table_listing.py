@@ -18,7 +18,7 @@ from rich.table import Table
 
 from quotewatch.errors import QueryError, TableError
 from quotewatch.local.sql_console import connected, existing, plain
-from quotewatch.streams import LINEAGE, RAW_TRADES, TABLES
+from quotewatch.streams import RAW_TRADES, TABLES
 from quotewatch.tables.catalog import Tables
 from quotewatch.tables.commit import ledger_bytes, read_ledger
 from quotewatch.tables.dataset import current
@@ -34,7 +34,7 @@ _COLUMNS = (
 
 # What no two rows of a table may have in common.
 _KEYS: Mapping[str, tuple[tuple[str, ...], ...]] = {
-    RAW_TRADES.name: (tuple(LINEAGE.names), ("symbol", "trade_id")),
+    RAW_TRADES.name: (TABLES[RAW_TRADES.name].key, ("symbol", "trade_id")),
     "gaps": (("gap_id", "state", "at"),),
 }
 
@@ -113,7 +113,7 @@ def _read_rows(report: TableReport, name: str, table: IcebergTable) -> None:
     """Read what stands in no metadata."""
     day_of = TABLES[name].day_of
     with connected({name: table}) as connection:
-        keys = _KEYS.get(name, (tuple(LINEAGE.names),))
+        keys = _KEYS.get(name, (TABLES[name].key,))
         report.duplicates = max(_surplus(connection, name, key) for key in keys)
         covered = current(table, day_of).covered
         if covered is None:

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from quotewatch.frames import Frame, decode
 from quotewatch.message import Message
-from quotewatch.streams import STREAMS
+from quotewatch.streams import CAPTURED, STREAMS
 
 LAST_EVENTS = 8
 _ROUTINE = frozenset({"high_water", "final"})
@@ -159,9 +159,10 @@ class Tally:
             self._look_into(frame, published_ns)
 
     def _look_into(self, frame: Frame, published_ns: int) -> None:
-        newest = cast("int", pc.max(frame.rows.column("arrival")).as_py())
         epoch = frame.id.epoch
-        self.arrivals[epoch] = max(self.arrivals.get(epoch, -1), newest)
+        if frame.id.stream in CAPTURED:
+            newest = cast("int", pc.max(frame.rows.column("arrival")).as_py())
+            self.arrivals[epoch] = max(self.arrivals.get(epoch, -1), newest)
         match frame.id.stream:
             case "features":
                 self._add_features(frame.rows, published_ns)

@@ -124,4 +124,26 @@ WRITE = (
            "Frames acked, each after its rows or its bytes were durable.", "write"),
 )  # fmt: skip
 
-CATALOGUE: dict[str, Metric] = {metric.name: metric for metric in (*GATEWAY, *WRITE)}
+_BITS = frozenset({"0", "1"})
+_MODEL_BUCKETS = (
+    0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
+)  # fmt: skip
+
+LEARN = (
+    Metric("labeler_buffer_size", "gauge", "1",
+           "Features rows the newest call looked at and whose future is not certain yet.", "label"),
+    Metric("labeler_buffer_capacity", "gauge", "1",
+           "How many rows a call looks at together, for each horizon.", "label"),
+    Metric("ml_samples_total", "counter", "1",
+           "Rows labelled, by label.", "label", ("label",), (), {"label": _BITS}),
+    Metric("ml_predict_duration_seconds", "histogram", "s",
+           "From a features frame to its predictions frame, both encoded.", "predict", (),
+           _MODEL_BUCKETS),
+    Metric("ml_predictions_total", "counter", "1",
+           "Answers given, by prediction.", "predict", ("prediction",), (),
+           {"prediction": _BITS}),
+    Metric("ml_train_duration_seconds", "histogram", "s",
+           "Learning one batch of labels, scoring included.", "train", (), _MODEL_BUCKETS),
+)  # fmt: skip
+
+CATALOGUE: dict[str, Metric] = {metric.name: metric for metric in (*GATEWAY, *WRITE, *LEARN)}

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from quotewatch.frames import Frame
-from quotewatch.streams import LINEAGE, TABLES
+from quotewatch.streams import LINEAGE, STREAMS, TABLES
 from quotewatch.tables.ledger import Seen
 
 
@@ -31,12 +31,11 @@ class Arrived:
 def rows_of(stream: str, frames: Sequence[Arrived]) -> pa.Table:
     """Put the rows of frames into one table, with their lineage."""
     schema = TABLES[stream].schema
-    columns: list[Any] = [
-        _gathered([each.frame.rows.column(field.name) for each in frames], field.type)
-        for field in schema
-        if field.name not in LINEAGE.names
-    ]
-    columns += _lineage(frames)
+    found: dict[str, Any] = dict(zip(LINEAGE.names, _lineage(frames), strict=True))
+    for field in STREAMS[stream].schema:  # an answer says itself which row it is of
+        parts = [each.frame.rows.column(field.name) for each in frames]
+        found[field.name] = _gathered(parts, field.type)
+    columns = [found[field.name] for field in schema]
     fields = [
         pa.field(field.name, column.type, field.nullable)
         for field, column in zip(schema, columns, strict=True)

@@ -79,7 +79,7 @@ class Repair:
 
 
 def _lineage(table: Table, name: str) -> Iterator[pa.RecordBatch]:
-    wanted = ["epoch", "seq"] if TABLES[name].has_lineage else ["epoch"]
+    wanted = ["epoch", "seq"] if TABLES[name].key else ["epoch"]
     if name == RAW_TRADES.name:
         wanted += ["symbol", "trade_id"]
     yield from table.scan(selected_fields=tuple(wanted)).to_arrow_batch_reader()

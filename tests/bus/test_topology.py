@@ -13,7 +13,10 @@ def test_each_stream_is_written_and_its_dead_letters_are_kept() -> None:
         assert write.ack_deadline_seconds == 120
         assert write.dead_letter == DeadLetter(f"{stream}-dead", 100)
         assert names[f"{stream}-dead.redrive"].topic == f"{stream}-dead"
-    assert len(made.subscriptions) == 2 * len(STREAMS)
+    assert names["features.predict"].topic == "features"
+    assert names["features.predict"].dead_letter == DeadLetter("features-dead", 10)
+    assert names["committed.label"].topic == COMMITTED
+    assert len(made.subscriptions) == 2 * len(STREAMS) + 2
 
 
 def test_a_frame_that_always_fails_is_found_where_redrive_looks(sqlite_place: SqlitePlace) -> None:

@@ -15,7 +15,7 @@ from quotewatch.clock import new_epoch
 from quotewatch.coinbase.values import number_text, time_us
 from quotewatch.frames import Frame, FrameEncoder, FrameId, decode
 from quotewatch.market.replay import BookRow, TradeRow
-from quotewatch.streams import STREAMS
+from quotewatch.streams import CAPTURED
 
 RECEIVED_US = 1_786_253_022_500_000
 TIME = "2026-08-09T05:23:42.196708Z"
@@ -32,8 +32,8 @@ class Desk:
         self.lanes = {symbol: Lane(symbol, code) for code, symbol in enumerate(products)}
         self.kind = DIALECTS[dialect].reader
         self.reader = self.kind(1, self.tape, self.lanes, self.journal)
-        self._rows: dict[str, list[Row]] = {stream: [] for stream in STREAMS}
-        self._seqs = dict.fromkeys(STREAMS, 0)
+        self._rows: dict[str, list[Row]] = {stream: [] for stream in CAPTURED}
+        self._seqs = dict.fromkeys(CAPTURED, 0)
         self._epoch = new_epoch(RECEIVED_US)
 
     def reconnect(self) -> None:

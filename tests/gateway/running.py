@@ -23,7 +23,7 @@ from quotewatch.coinbase import exchange
 from quotewatch.frames import Frame, decode
 from quotewatch.metrics.recorder import Recorder
 from quotewatch.settings import Settings, load_settings
-from quotewatch.streams import STREAMS
+from quotewatch.streams import CAPTURED
 from tests.gateway.desk import TIME
 
 PATIENCE_SECONDS = 30.0  # far beyond what is needed: only a failure waits so long
@@ -107,7 +107,7 @@ class Running:
     def __init__(self, gateway: Gateway, bus: Bus, recorder: Recorder) -> None:
         self.gateway = gateway
         self.recorder = recorder
-        self.frames: dict[str, list[Frame]] = {stream: [] for stream in STREAMS}
+        self.frames: dict[str, list[Frame]] = {stream: [] for stream in CAPTURED}
         self.safe: bool | None = None  # what the gateway said at its end
         self._bus = bus
 

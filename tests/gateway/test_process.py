@@ -11,7 +11,7 @@ import pytest
 from quotewatch.bus.sqlite import SqliteBus
 from quotewatch.bus.topology import topology
 from quotewatch.frames import Frame, decode
-from quotewatch.streams import STREAMS
+from quotewatch.streams import CAPTURED
 from tests.gateway.processes import endless, process, until
 from tests.gateway.running import PATIENCE_SECONDS, Line, feed, update
 
@@ -62,7 +62,7 @@ def test_sigterm_in_a_burst_keeps_everything_that_was_read(tmp_path: Path, on_bu
     numbers = on_bus.numbers()
     assert numbers == list(range(1, len(numbers) + 1))
     finals = {row["stream"]: row["to_id"] for row in on_bus.events("final") if not row["symbol"]}
-    for stream in STREAMS:
+    for stream in CAPTURED:
         seqs = [frame.id.seq for frame in on_bus.frames(stream)]
         assert seqs == list(range(len(seqs)))
         assert finals[stream] == (seqs[-1] if seqs else None)
@@ -97,7 +97,7 @@ def test_kill_9_loses_the_open_window_alone_and_the_next_start_says_so(
     first, second = on_bus.events("start")
     died = on_bus.frames("raw_orderbook")[0].id.epoch
     assert (first["reason"], second["reason"]) == (None, f"after_crash {died}")
-    for stream in STREAMS:
+    for stream in CAPTURED:
         seqs = [frame.id.seq for frame in on_bus.frames(stream) if frame.id.epoch == died]
         assert seqs == list(range(len(seqs)))
 

@@ -18,7 +18,7 @@ from quotewatch.bus.pubsub import PubSubBus
 from quotewatch.coinbase import exchange
 from quotewatch.errors import BusError
 from quotewatch.frames import decode
-from quotewatch.streams import STREAMS
+from quotewatch.streams import CAPTURED
 from tests.emulator import free_port, running_emulator
 from tests.gateway.desk import TIME
 from tests.gateway.processes import Process, process, until
@@ -34,7 +34,7 @@ class Drain:
 
     def __init__(self, address: str, project: str) -> None:
         # Read once: a condition that is looked at again and again must not cost more each time.
-        self._rows: dict[str, dict[tuple[str, int], list[Row]]] = {name: {} for name in STREAMS}
+        self._rows: dict[str, dict[tuple[str, int], list[Row]]] = {name: {} for name in CAPTURED}
         self._bus = PubSubBus(project, emulator_host=address)
 
     def take(self) -> "Drain":
@@ -96,7 +96,7 @@ def new_project() -> str:
 
 def spooled(data: Path) -> dict[str, set[int]]:
     """Return the seqs in the spool: each frame is there until the bus has acknowledged it."""
-    found: dict[str, set[int]] = {stream: set() for stream in STREAMS}
+    found: dict[str, set[int]] = {stream: set() for stream in CAPTURED}
     for path in (data / "spool").glob("*/*.frame"):
         if name := _SPOOLED.fullmatch(path.name):
             found[name[1]].add(int(name[2]))
@@ -170,11 +170,11 @@ def test_an_emulator_that_dies_under_load_and_forgets_everything_gets_the_rest(
         """Kill the emulator while frames come; return what it had not acknowledged."""
         await until(lambda: len(old.take().sizes()) > 500)
         await asyncio.to_thread(emulator.close)
-        await until(lambda: failing(gateway) == set(STREAMS))
+        await until(lambda: failing(gateway) == set(CAPTURED))
         unacknowledged = spooled(tmp_path)
         status, text = gateway.get("/readyz")
         assert status == 503
-        for stream in STREAMS:
+        for stream in CAPTURED:
             assert f"bus: {stream} cannot be published\n" in text
         assert gateway.get("/healthz")[0] == 200  # a restart would mend nothing
         await until(lambda: failures(gateway) >= 8)
@@ -205,7 +205,7 @@ def test_an_emulator_that_dies_under_load_and_forgets_everything_gets_the_rest(
     with ExitStack() as emulator:
         old, new, unacknowledged = asyncio.run(scenario(emulator))
     last = new.last_seqs()
-    for stream in STREAMS:
+    for stream in CAPTURED:
         assert unacknowledged[stream]
         assert new.seqs(stream) >= unacknowledged[stream]
         assert new.seqs(stream) == set(range(min(new.seqs(stream)), last[stream] + 1))

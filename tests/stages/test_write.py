@@ -195,13 +195,13 @@ def test_the_budget_ends_a_call_and_the_backlog_of_one_leaves_the_others_time(
     monkeypatch.setattr(desk.bus, "pull", slow)
     report = desk.write(budget_seconds=20)
     assert report.seconds == 20
-    # Five seconds of the first share; what the others did not need comes back to it.
-    assert report.streams["raw_orderbook"].reads == 20 - 1 - 1 - 3
+    # Four seconds of the first share; what the others did not need comes back to it.
+    assert report.streams["raw_orderbook"].reads == 20 - 1 - 1 - 1 - 3
     assert report.streams["events"].acked == 2
     assert not report.drained
     assert not report.failed
-    assert desk.waiting("raw_orderbook") == 40 - 15
-    assert len(desk.rows("raw_orderbook")) == 15
+    assert desk.waiting("raw_orderbook") == 40 - 14
+    assert len(desk.rows("raw_orderbook")) == 14
 
 
 def test_a_table_that_takes_all_the_time_does_not_take_that_of_the_others(
@@ -337,8 +337,8 @@ def _cut(*_given: Any, **_options: Any) -> None:
 def test_a_bus_that_does_not_answer_is_counted(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(desk.bus, "pull", _cut)
     report = desk.write()
-    assert [each.error for each in report.streams.values()] == ["the line is cut"] * 4
-    assert desk.recorder.value("processor_consumer_reads_total", result="error") == 4
+    assert [each.error for each in report.streams.values()] == ["the line is cut"] * len(STREAMS)
+    assert desk.recorder.value("processor_consumer_reads_total", result="error") == len(STREAMS)
 
 
 # Frames of other versions, and what is no frame
@@ -587,10 +587,10 @@ def test_each_call_may_begin_with_another_stream(desk: Desk) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(desk.bus, "pull", noted)
-        for first in range(4):
+        for first in range(len(STREAMS)):
             desk.write(first=lambda _, first=first: first)
-    assert pulled[::4] == [f"{stream}.write" for stream in STREAMS]
-    assert len(set(pulled[4:8])) == 4
+    assert pulled[:: len(STREAMS)] == [f"{stream}.write" for stream in STREAMS]
+    assert len(set(pulled[5:10])) == len(STREAMS)
 
 
 def test_a_hidden_ledger_is_told_before_anything_is_leased(desk: Desk) -> None:

@@ -17,7 +17,7 @@ from quotewatch.metrics.catalogue import CATALOGUE
 from tests.tables.frames import Desk, Faults, events, message, row_of, spoilt, trades
 
 METRICS = [name for name, metric in CATALOGUE.items() if metric.owner == "write"]
-STREAMS = ("raw_orderbook", "raw_trades", "features", "events")
+STREAMS = ("raw_orderbook", "raw_trades", "features", "events", "predictions")
 
 Labels = tuple[tuple[str, str], ...]
 Samples = dict[tuple[str, Labels], float]  # (suffix of the name, labels) -> value
@@ -37,7 +37,7 @@ def exported(desk: Desk) -> dict[str, Samples]:
 
 
 def known_run(desk: Desk, patch: pytest.MonkeyPatch) -> dict[str, Samples]:
-    desk.write()  # makes the tables; four empty pulls
+    desk.write()  # makes the tables; five empty pulls
     patch.setattr(drains, "COMMIT_ROWS", 4)
     faults = Faults(desk.tables)
     faults.on_commit = lambda: desk.clock.sleep(0.2)
@@ -116,10 +116,11 @@ def durations(counts: Mapping[str, tuple[int, int]]) -> Samples:
 
 EXPECTED: dict[str, Samples] = {
     # Three calls ask all four streams to their end; then one is cut, and one has no time.
-    "processor_consumer_reads_total": by("result", {"ok": 5, "empty": 12, "error": 1}),
+    "processor_consumer_reads_total": by("result", {"ok": 5, "empty": 15, "error": 1}),
     "processor_consumer_records_total": {("", ()): 6 + 2 + 3 + 1 + 1},
     "processor_consumer_lag": by(
-        "stream", {"raw_orderbook": 3, "raw_trades": 0, "features": 0, "events": 0}
+        "stream",
+        {"raw_orderbook": 3, "raw_trades": 0, "features": 0, "events": 0, "predictions": 0},
     ),
     "processor_decode_errors_total": {("", ()): 1},
     "processor_row_writes_total": rows(

@@ -101,7 +101,12 @@ def frame(
     first = seq * each_id + 1 if first_id is None else first_id
     numbers = np.arange(rows, dtype=np.int64)
     times = round(at_s * US_PER_SECOND) + numbers * 1_000
-    columns = [_column(stream, each, numbers + first, times, changes) for each in _schema(stream)]
+    columns = [
+        pa.array(numbers, each.type)
+        if each.name == "row"
+        else _column(stream, each, numbers + first, times, changes)
+        for each in _schema(stream)
+    ]
     batch = pa.RecordBatch.from_arrays(columns, schema=_schema(stream))
     received_ns = round(at_s * NS_PER_SECOND)
     return Frame(FrameId(stream, epoch, seq), "desk", batch, received_ns, received_ns)

@@ -54,6 +54,7 @@ def row_of(stream: str, **values: Any) -> Row:
     for field in STREAMS[stream].schema:
         plain = [value for fits, value in _PLAIN if fits(field.type)]
         row[field.name] = None if field.nullable else (plain[0] if plain else [])
+    row.pop("row", None)  # an answer says which row it is of; a frame here numbers them
     return {**row, **values}
 
 
@@ -74,7 +75,8 @@ def frame(
     schema: int = SCHEMA_VERSION,
     without: Sequence[str] = (),
 ) -> Frame:
-    batch = pa.RecordBatch.from_pylist(list(rows), schema=STREAMS[stream].schema)
+    numbered = [{"row": number, **row} for number, row in enumerate(rows)]
+    batch = pa.RecordBatch.from_pylist(numbered, schema=STREAMS[stream].schema)
     if without:
         batch = batch.drop_columns(list(without))
     return Frame(FrameId(stream, epoch, seq), "test", batch, 1, 2, schema)

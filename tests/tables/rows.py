@@ -10,7 +10,7 @@ from quotewatch.clock import US_PER_SECOND
 from quotewatch.coinbase import exchange
 from quotewatch.coinbase.values import time_text
 from quotewatch.frames import Frame, FrameEncoder, FrameId, decode
-from quotewatch.streams import STREAMS, TABLES
+from quotewatch.streams import CAPTURED, TABLES
 from quotewatch.tables.commit import Change, Committer
 from quotewatch.tables.data_files import write_files
 from quotewatch.tables.gathering import Arrived
@@ -56,7 +56,7 @@ class FrameDesk(Desk):
 
     def close_pages(self) -> None:
         """End the windows of all streams."""
-        for stream in STREAMS:
+        for stream in CAPTURED:
             self.close_page(stream)
 
     def kept(self, stream: str) -> list[Row]:
@@ -125,7 +125,7 @@ def snapshot(product: str, us: int, bid: str = "99", ask: str = "101") -> Messag
 def store(committer: Committer, frames: Iterable[Frame], *, at_once: int = 4) -> None:
     """Store frames as `write` would, some in each commit."""
     waiting = list(frames)
-    for stream in STREAMS:
+    for stream in CAPTURED:
         mine = [frame for frame in waiting if frame.id.stream == stream]
         for first in range(0, len(mine), at_once):
             part = [Arrived(each, each.last_received_ns) for each in mine[first : first + at_once]]

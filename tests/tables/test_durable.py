@@ -106,7 +106,7 @@ def test_of_a_life_that_left_the_ledger_nothing_is_said() -> None:
 
 
 def test_streams_that_no_table_is_made_of_are_left_out() -> None:
-    assert missing(said(told=[word(5, "predictions")])) == {}
+    assert missing(said(told=[word(5, "labels")])) == {}
 
 
 # Trades
@@ -170,7 +170,13 @@ def test_completeness_counts_trades_by_id_and_all_else_by_frame() -> None:
         {BTC: "1-6,10", ETH: "1"},
     )
     away, shares = durable.completeness(durable.missing())
-    assert away == {"features": 1, "raw_trades": 3, "raw_orderbook": 1, "events": 0}
+    assert away == {
+        "features": 1,
+        "raw_trades": 3,
+        "raw_orderbook": 1,
+        "events": 0,
+        "predictions": 0,
+    }
     assert shares == {"features": 4 / 5, "raw_trades": 8 / 11, "raw_orderbook": 9 / 10}
 
 

@@ -14,7 +14,7 @@ from quotewatch.local.proof.evidence import Conn, Evidence, StoredTrade, gather
 from quotewatch.local.proof.feature_check import check_features
 from quotewatch.local.proof.sources import Source
 from quotewatch.local.proof.truth_lines import Line, TruthReader
-from quotewatch.streams import STREAMS
+from quotewatch.streams import CAPTURED
 
 if TYPE_CHECKING:
     from quotewatch.local.proof.row_keys import TradeId
@@ -183,16 +183,16 @@ class _Comparison:
         cut = self._cut_lines
         books = sum(n not in cut for sent in self._conns.values() for n in sent.absent)
         surplus = [(key, len(left)) for key, left in self._left.items() if left]
-        missing = {stream: evidence.holes(stream) for stream in STREAMS}
+        missing = {stream: evidence.holes(stream) for stream in CAPTURED}
         missing["raw_orderbook"] = books
         missing["raw_trades"] = sum(
             trade not in evidence.trades and any(number not in cut for _, number in sendings)
             for trade, sendings in self._sendings.items()
         )
-        duplicates = {stream: evidence.doubled_rows[stream] for stream in STREAMS}
+        duplicates = {stream: evidence.doubled_rows[stream] for stream in CAPTURED}
         duplicates["raw_orderbook"] = sum(count for key, count in surplus if key in self._keys)
         duplicates["raw_trades"] = sum(map(self._doubles, evidence.trades.values()))
-        unexpected = dict.fromkeys(STREAMS, 0)
+        unexpected = dict.fromkeys(CAPTURED, 0)
         unexpected["raw_orderbook"] = sum(count for key, count in surplus if key not in self._keys)
         unexpected["raw_trades"] = sum(
             self._contents.get(trade) != stored.content

@@ -10,7 +10,7 @@ from quotewatch.local.proof.row_keys import TradeId, book_key, trade_content
 from quotewatch.local.proof.sources import Source
 from quotewatch.local.proof.stored_rows import book_rows, trade_rows
 from quotewatch.local.tally import SeqCheck
-from quotewatch.streams import REST_EPOCH, STREAMS
+from quotewatch.streams import CAPTURED, REST_EPOCH
 
 # Close codes after which something that was sent may not have come. After all others the close
 # came in its turn, behind everything that was sent.
@@ -75,7 +75,7 @@ class Evidence:
 def gather(source: Source) -> Evidence:
     """Read every frame of every stream."""
     evidence = Evidence()
-    for stream in STREAMS:
+    for stream in CAPTURED:
         for frame in source.frames(stream):
             if frame.id.epoch != REST_EPOCH:  # what reconcile fetched came in no frame
                 seqs = evidence.seqs.setdefault((frame.id.epoch, stream), SeqCheck())

@@ -14,7 +14,7 @@ from quotewatch.local.exchange.truth import TruthLine
 from quotewatch.local.proof.audit import Audit, audit
 from quotewatch.local.proof.sources import BusFrames
 from quotewatch.local.stack import open_local_bus
-from quotewatch.streams import STREAMS
+from quotewatch.streams import CAPTURED
 
 EPOCH = "18e9e87bbb453c1c-c7e0d4a0"
 START_US = 1_790_000_000_000_000
@@ -63,7 +63,7 @@ class MadeUpRun:
         """Put a frame onto the bus so many times; 0 loses it."""
         identity = FrameId(stream, epoch, self._seqs[stream, epoch])
         self._seqs[stream, epoch] += 1
-        batch = pa.RecordBatch.from_pylist(rows, schema=STREAMS[stream].schema)
+        batch = pa.RecordBatch.from_pylist(rows, schema=CAPTURED[stream].schema)
         frame = Frame(identity, "test", batch, START_US * 1_000, START_US * 1_000)
         for _ in range(times):
             self.bus.publish(stream, [self._encoder.encode(frame)])
