@@ -21,6 +21,8 @@ from quotewatch.local.exchange.fault_schedule import check_faults
 from quotewatch.local.exchange.server import ExchangeConfig
 from quotewatch.local.frame_listing import Listing, list_frames
 from quotewatch.local.live import run
+from quotewatch.local.model_listing import Asked, show_models
+from quotewatch.local.relabelling import relabel
 from quotewatch.local.sql_console import open_tables, run_sql
 from quotewatch.local.table_listing import list_tables
 from quotewatch.streams import STREAMS, TABLES
@@ -130,6 +132,15 @@ def _repair_ledger(asked: argparse.Namespace) -> int:
     return stage_runner.repair_ledger(asked.table, asked.data)
 
 
+def _model(asked: argparse.Namespace) -> int:
+    wanted = Asked(asked.horizon_ms, asked.use, asked.follow, asked.data)
+    return show_models(wanted, sys.stdout, as_json=asked.json)
+
+
+def _relabel(asked: argparse.Namespace) -> int:
+    return relabel(asked.horizon_ms, asked.data, sys.stdout, sys.stderr)
+
+
 def _place(asked: argparse.Namespace) -> dict[str, object]:
     return {} if asked.data is None else {"data_dir": asked.data}
 
@@ -151,7 +162,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for add in (_add_demo, _add_run, _add_simulate, _add_replay, _add_frames, _add_stage,
-                _add_tables, _add_sql, _add_redrive, _add_repair_ledger):  # fmt: skip
+                _add_tables, _add_sql, _add_model, _add_relabel, _add_redrive,
+                _add_repair_ledger):  # fmt: skip
         add(commands)
     return parser
 
@@ -227,7 +239,7 @@ def _add_frames(commands: "_Commands") -> None:
 
 def _add_stage(commands: "_Commands") -> None:
     parser = _add(commands, "stage", _stage, "one stage here, its reports as JSON lines")
-    parser.add_argument("name", metavar="NAME", help=f"one of {', '.join(stage_runner.BUILDERS)}")
+    parser.add_argument("name", metavar="NAME", help=f"one of {', '.join(stage_runner.NAMES)}")
     parser.add_argument("--once", action="store_true", help="run it once and exit")
     parser.add_argument(
         "--every", type=arguments.positive, metavar="SECONDS",
@@ -252,6 +264,28 @@ def _add_sql(commands: "_Commands") -> None:
     forms.add_argument("--csv", dest="form", action="store_const", const="csv",
                        help="every row, with a heading")  # fmt: skip
     parser.set_defaults(form="table")
+    flags.add_data(parser, flags.OF_A_RUN)
+
+
+def _add_model(commands: "_Commands") -> None:
+    text = "versions of the model, how they did, and which one answers"
+    parser = _add(commands, "model", _model, text)
+    parser.add_argument(
+        "--horizon-ms", type=arguments.horizon, metavar="N", help="of this horizon (default: all)"
+    )
+    moves = parser.add_mutually_exclusive_group()
+    moves.add_argument("--use", metavar="VERSION", help="let this version answer from now on")
+    moves.add_argument("--follow", action="store_true", help="let the newest answer again")
+    parser.add_argument("--json", action="store_true", help="one JSON object, by horizon")
+    flags.add_data(parser, flags.OF_A_RUN)
+
+
+def _add_relabel(commands: "_Commands") -> None:
+    text = "make the labels of one horizon anew from stored features"
+    parser = _add(commands, "relabel", _relabel, text)
+    parser.add_argument(
+        "--horizon-ms", type=arguments.horizon, required=True, metavar="N", help="which horizon"
+    )
     flags.add_data(parser, flags.OF_A_RUN)
 
 

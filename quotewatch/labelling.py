@@ -25,26 +25,13 @@ from quotewatch.tables.data_files import write_files
 from quotewatch.tables.dataset import current, read
 from quotewatch.tables.failures import named
 from quotewatch.tables.histories import Histories, History
+from quotewatch.tables.label_ledger import batch_mark, memory_mark, source
 from quotewatch.tables.ledger import Knowledge, Ledger, Seen, StreamLedger
 from quotewatch.tables.unlabelled import Portion, Unlabelled
 
 _LABELS = TABLES["labels"]
 _NS_PER_US = 1_000
 _US_PER_MS = 1_000
-
-
-def source(horizon_ms: int) -> str:
-    """Name what the ledger of `labels` calls the features of one horizon."""
-    return f"features@{horizon_ms}"
-
-
-def batch_mark(horizon_ms: int) -> str:
-    """Name the mark that counts the batches of one horizon."""
-    return f"batch@{horizon_ms}"
-
-
-def _history_mark(horizon_ms: int) -> str:
-    return f"history@{horizon_ms}"
 
 
 @dataclass(frozen=True)
@@ -83,7 +70,7 @@ class Labelling:
         table = self._committer.tables.load(_LABELS.name)
         with named(_LABELS.name):
             ledger = read_ledger(table)
-        if ledger.marks.get(_history_mark(self._horizon_ms)) != self._memory:
+        if ledger.marks.get(memory_mark(self._horizon_ms)) != self._memory:
             yield from self._past(table, ledger)
         for epoch in self._histories.listed():
             yield from self._of(table, ledger, self._histories.of(epoch))
@@ -125,7 +112,7 @@ class Labelling:
         """Yield what is stored of epochs that the ledger of features has let go of."""
         for epoch in self._histories.forgotten():
             yield from self._of(table, ledger, self._histories.of(epoch))
-        mark, value = _history_mark(self._horizon_ms), self._memory
+        mark, value = memory_mark(self._horizon_ms), self._memory
 
         def plan(_: Table, now: Ledger) -> Change | None:
             return None if now.marks.get(mark) == value else Change(now.mark(mark, value))

@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from quotewatch.local.exchange.fault_schedule import FAULTS
+from quotewatch.settings import LONGEST_HORIZON_MS
 
 _PRODUCT = re.compile(r"[A-Z0-9]{1,20}-[A-Z0-9]{1,20}")
 _HIGHEST_PORT = 65_535
@@ -40,6 +41,15 @@ def faults(text: str) -> tuple[str, ...]:
             f"no such fault: {', '.join(unknown)}; there are {', '.join(FAULTS)}, or `all`"
         )
     return found
+
+
+def horizon(text: str) -> int:
+    """Read a horizon in milliseconds."""
+    if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= LONGEST_HORIZON_MS):
+        raise argparse.ArgumentTypeError(
+            f"{text}: expected whole milliseconds from 1 to {LONGEST_HORIZON_MS}"
+        )
+    return int(text)
 
 
 def positive(text: str) -> float:

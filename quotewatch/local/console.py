@@ -4,10 +4,10 @@ Everything shown was measured on the frames that reached the bus.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -18,6 +18,7 @@ from rich.text import Text
 from quotewatch.clock import NS_PER_SECOND, Clock, SystemClock
 from quotewatch.local.stage_processes import StageTally
 from quotewatch.local.tally import ProductTally, Tally
+from quotewatch.streams import PREDICTIONS
 
 REFRESHES = 4  # a second
 PLAIN_SECONDS = 5.0  # between two lines where nothing can be redrawn
@@ -33,6 +34,7 @@ class _Sample(NamedTuple):
     messages: int
     rows: int
     bytes: int
+    answers: int
 
 
 class RunConsole:
@@ -93,12 +95,13 @@ class RunConsole:
 
     def line(self) -> str:
         """Tell the state in one line."""
-        messages, rows, _ = self._rates()
+        messages, rows, _, answers = self._rates()
         tally = self._tally
         return (
             f"{self._elapsed():.0f} s · {messages:.0f} messages/s in · {rows:.0f} rows/s on the bus"
             f" · {self._lag()} · books {self._books()} · {tally.missed_trades} trades in gaps"
             f" · frames: {tally.holes} missing, {tally.doubled} doubled{self._tables(' · ')}"
+            f"{self._model(answers, ' · ')}"
         )
 
     def screen(self) -> RenderableType:
@@ -111,7 +114,7 @@ class RunConsole:
         return Group(self._header(), *tables, self._journal())
 
     def _header(self) -> RenderableType:
-        messages, _, bytes_ = self._rates()
+        messages, _, bytes_, answers = self._rates()
         elapsed = self._elapsed()
         lines: list[RenderableType] = [Text(self._title, style="bold", overflow="ellipsis")]
         if self._seconds is not None:
@@ -129,6 +132,7 @@ class RunConsole:
         )
         if self._stored is not None:
             lines.append(Text(self._tables(), overflow="ellipsis"))
+            lines.append(Text(self._model(answers), overflow="ellipsis"))
         return Group(*lines)
 
     def _tables(self, before: str = "") -> str:
@@ -140,6 +144,21 @@ class RunConsole:
         return (
             f"{before}tables: {stored.inserted:,} rows in {stored.commits} commits,"
             f" {stored.fetched} trades fetched, {stored.still_open} gaps open{failing}"
+        )
+
+    def _model(self, answers: float, before: str = "") -> str:
+        """Tell what was learnt, and how it does beside the base rate."""
+        stored = self._stored
+        if stored is None:
+            return ""
+        models = "; ".join(
+            f"{horizon} ms: {_learnt(each)}" for horizon, each in sorted(stored.models.items())
+        )
+        p99 = self._tally.answered.percentile(0.99)
+        late = "" if p99 is None else f", p99 {p99:.0f} ms"
+        return (
+            f"{before}{stored.labelled:,} labels · model {models or 'not yet'}"
+            f" · {answers:.0f} predictions/s{late}"
         )
 
     def _streams(self) -> Table:
@@ -187,20 +206,21 @@ class RunConsole:
                 self._tally.messages,
                 sum(stream.rows for stream in streams),
                 sum(stream.bytes for stream in streams),
+                self._tally.streams[PREDICTIONS.name].rows,
             )
         )
         while self._samples[0].at < now - _RATE_SECONDS:
             self._samples.popleft()
 
-    def _rates(self) -> tuple[float, float, float]:
-        """Return messages, rows and bytes a second."""
+    def _rates(self) -> tuple[float, float, float, float]:
+        """Return messages, rows, bytes and predictions a second."""
         if not self._samples:
-            return 0.0, 0.0, 0.0
+            return 0.0, 0.0, 0.0, 0.0
         old, new = self._samples[0], self._samples[-1]
         seconds = max(new.at - old.at, 1e-9)
         pairs = zip(old[1:], new[1:], strict=True)
-        messages, rows, bytes_ = ((after - before) / seconds for before, after in pairs)
-        return messages, rows, bytes_
+        messages, rows, bytes_, answers = ((after - before) / seconds for before, after in pairs)
+        return messages, rows, bytes_, answers
 
     def _lag(self) -> str:
         newest_ns = self._tally.streams["features"].newest_ns
@@ -221,6 +241,18 @@ class RunConsole:
         seconds = max((marks[-1][0] - marks[0][0]) / NS_PER_SECOND, 1e-9)
         later = list(marks)[1:]
         return lambda symbol: sum(counts[symbol] for _, counts in later) / seconds
+
+
+def _learnt(model: Mapping[str, Any]) -> str:
+    """Tell one model in a few words."""
+    if model["version"] is None:
+        return "nothing learnt yet"
+    if not model["ready"]:
+        return f"{model['labels']:,} labels, too few of one kind to answer"
+    scores = (model["scores"].get("test_then_train") or {}).get("all") or {}
+    shown = {"AUC": scores.get("auc"), "base rate": scores.get("base_rate")}
+    known = [f"{name} {value:.2f}" for name, value in shown.items() if value is not None]
+    return ", ".join([f"{model['version']}, {model['labels']:,} labels", *known])
 
 
 def _cells(product: ProductTally, trades: float | None) -> tuple[str, ...]:

@@ -1,24 +1,31 @@
-"""The end of a run: what is still on the bus goes into tables, missing trades are fetched.
+"""The end of a run: what is on the bus goes into tables, is answered, labelled and learnt.
 
 Called when the gateway and the stages have stopped: nothing is in flight any more.
 """
 
+import sys
 import time
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from quotewatch.bus.sqlite import SqliteBus
-from quotewatch.bus.topology import write_subscription
+from quotewatch.bus.topology import PREDICT, write_subscription
+from quotewatch.intervals import Intervals
+from quotewatch.local.pushing import Pump
+from quotewatch.local.table_listing import examine
 from quotewatch.logs import configure_logs
 from quotewatch.resources import Resources
 from quotewatch.settings import Settings
-from quotewatch.stages import reconcile, write
+from quotewatch.stages import label, predict, reconcile, train, write
 from quotewatch.stages.reconcile import ReconcileReport
-from quotewatch.streams import STREAMS, TABLES
+from quotewatch.streams import FEATURES, PREDICTIONS, STREAMS, TABLES
+from quotewatch.tables.commit import read_ledger
 
 # A writer that was killed holds its frames until their lease is over.
 _DRAIN_SECONDS = 90.0
 _PAUSE_SECONDS = 0.25
+_DERIVED = (PREDICTIONS.name, "labels")
 
 
 @dataclass(frozen=True)
@@ -28,6 +35,8 @@ class Settled:
     stored: dict[str, int]  # rows by table
     missing: dict[str, int]  # ids by table, as far as the tables themselves can tell
     losses: tuple[str, ...]  # what did not get there, in words
+    models: dict[str, Any] = field(default_factory=dict)  # horizon -> what was learnt
+    doubled: dict[str, int] = field(default_factory=dict)  # rows by table, of what was derived
 
 
 def settle(settings: Settings, bus: SqliteBus, *, heal_seconds: float) -> Settled:
@@ -43,7 +52,9 @@ def _settle(opened: Resources, bus: SqliteBus) -> Settled:
         configure_logs(log)
         try:
             losses = _drain(opened, bus)
+            losses += _answer(opened, bus)
             reconciled = _heal(opened)
+            learnt, unlearnt = _learn(opened)
         finally:
             configure_logs()
     stored = {}
@@ -54,7 +65,8 @@ def _settle(opened: Resources, bus: SqliteBus) -> Settled:
             stored[name] = int(snapshot.summary["total-records"] or 0)
     if reconciled.error is not None:
         losses += (f"the tables could not be compared: {reconciled.error}",)
-    return Settled(stored, reconciled.missing, losses)
+    missing = {**reconciled.missing, PREDICTIONS.name: _unanswered(opened)}
+    return Settled(stored, missing, losses + unlearnt, learnt, _doubled(opened))
 
 
 def _drain(opened: Resources, bus: SqliteBus) -> tuple[str, ...]:
@@ -72,6 +84,47 @@ def _drain(opened: Resources, bus: SqliteBus) -> tuple[str, ...]:
         for name, count in waiting.items()
         if count
     )
+
+
+def _answer(opened: Resources, bus: SqliteBus) -> tuple[str, ...]:
+    """Let what nobody has answered be answered, and store the answers."""
+    if not bus.backlog(PREDICT).messages:
+        return ()
+    report = Pump(bus, PREDICT, predict.build(opened), seconds=0.0).run_once()
+    losses = _drain(opened, bus)
+    left = bus.backlog(PREDICT).messages
+    if left:
+        losses += (f"predictions: {left} frames of features have no answer: {report.error}",)
+    return losses
+
+
+def _learn(opened: Resources) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Label what can be labelled and learn it."""
+    labelled = label.build(opened).run_once()
+    trained = train.build(opened).run_once()
+    errors = {"labels": labelled.error}
+    errors |= {f"model of {each} ms": said.error for each, said in trained.horizons.items()}
+    losses = tuple(f"{name}: {error}" for name, error in errors.items() if error)
+    return trained.plain()["horizons"], losses
+
+
+def _unanswered(opened: Resources) -> int:
+    """Count the features frames that have no predictions frame of their name."""
+    asked, answered = (_frames(opened, name) for name in (FEATURES.name, PREDICTIONS.name))
+    nothing = Intervals.none()
+    return sum((seqs - answered.get(epoch, nothing)).count for epoch, seqs in asked.items())
+
+
+def _frames(opened: Resources, name: str) -> dict[str, Intervals]:
+    table = opened.tables.find(name)
+    epochs = {} if table is None else read_ledger(table).stream(name).epochs
+    return {epoch: entry.done for epoch, entry in epochs.items()}
+
+
+def _doubled(opened: Resources) -> dict[str, int]:
+    found = {name: opened.tables.find(name) for name in _DERIVED}
+    there = {name: table for name, table in found.items() if table is not None}
+    return {name: each.duplicates or 0 for name, each in examine(there, sys.stderr).items()}
 
 
 def _heal(opened: Resources) -> ReconcileReport:

@@ -9,10 +9,12 @@ from threading import Thread
 from typing import Any
 
 from quotewatch.local.children import Child
-from quotewatch.local.stage_runner import BUILDERS
+from quotewatch.local.stage_runner import NAMES
 
 # Seconds between two runs where everything lasts half a minute.
-INTERVALS = {"write": 2.0, "reconcile": 5.0, "maintain": 15.0}
+INTERVALS = {
+    "write": 2.0, "predict": 1.0, "label": 10.0, "train": 5.0, "reconcile": 5.0, "maintain": 15.0,
+}  # fmt: skip
 SETTLE_SECONDS = "6"  # trades of frames that are on their way are not fetched
 
 
@@ -28,6 +30,9 @@ class StageTally:
     fetched: int = 0
     still_open: int = 0
     compacted: int = 0
+    labelled: int = 0
+    answers: int = 0
+    models: dict[str, Any] = field(default_factory=dict)  # horizon -> what `train` said last
     errors: dict[str, str] = field(default_factory=dict)  # stage -> its newest
 
     def add(self, name: str, report: Mapping[str, Any]) -> None:
@@ -45,6 +50,13 @@ class StageTally:
         self.healed += report.get("healed", 0)
         self.fetched += report.get("fetched", 0)
         self.still_open = report.get("still_open", self.still_open)
+        self.answers += report.get("answers", 0)
+        for horizon, each in report.get("horizons", {}).items():
+            self.labelled += each.get("labelled", 0)
+            if "scores" in each:
+                self.models[horizon] = each
+            if each.get("error"):
+                self.errors[name] = f"{horizon} ms: {each['error']}"
         for table, each in report.get("tables", {}).items():
             self.compacted += each["compacted_files"]
             if each["error"]:
@@ -70,7 +82,7 @@ class StageProcesses:
                 speaks=True,
                 patient=True,  # a gateway that waits loses its connections
             )
-            for name in BUILDERS
+            for name in NAMES
         ]
         self._listeners: list[Thread] = []
 

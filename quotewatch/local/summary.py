@@ -14,6 +14,7 @@ from rich.table import Table
 from quotewatch.local.proof.audit import Audit
 from quotewatch.local.settling import Settled
 from quotewatch.local.tally import Tally
+from quotewatch.streams import PREDICTIONS
 
 Summary = dict[str, Any]
 
@@ -38,6 +39,11 @@ def summarize(
         summary["missing"] = settled.missing  # the audit, where there is one, knows better
     if audit is not None:
         summary |= _proof(audit, injected or {})
+        if settled is not None:  # what the exchange's truth knows nothing of
+            summary["missing"][PREDICTIONS.name] = settled.missing.get(PREDICTIONS.name, 0)
+            summary["duplicates"] |= settled.doubled
+    if settled is not None and settled.models:
+        summary["model"] = _model(settled.models)
     if settled is not None and settled.losses:
         summary.setdefault("loss", []).extend(settled.losses)
     summary["rejected"] = _sorted(tally.count_events("reject"))
@@ -53,8 +59,8 @@ def _proof(audit: Audit, injected: Mapping[str, int]) -> Summary:
     if not audit.gaps.too_late:
         del gaps["too_late"]
     proof: Summary = {
-        "missing": audit.missing,
-        "duplicates": audit.duplicates,
+        "missing": dict(audit.missing),
+        "duplicates": dict(audit.duplicates),
         "gaps": gaps,
         "cut_off": audit.cut_off,
         "injected": _sorted(
@@ -66,6 +72,25 @@ def _proof(audit: Audit, injected: Mapping[str, int]) -> Summary:
     if audit.losses:
         proof["loss"] = list(audit.losses)
     return proof
+
+
+def _model(models: Mapping[str, Any]) -> Summary:
+    """Tell how the model of the first horizon did; those of others stand beside it."""
+    told = {horizon: _told(each) for horizon, each in models.items()}
+    first, *others = told
+    return {**told[first], **({"horizons": told} if others else {})}
+
+
+def _told(model: Mapping[str, Any]) -> Summary:
+    kinds = ("test_then_train", "served")
+    scores = {kind: (model["scores"].get(kind) or {}).get("all") or {} for kind in kinds}
+    return {
+        "version": model["version"],
+        "labels": model["labels"],
+        "ready": model["ready"],
+        **{kind: scores[kind] or None for kind in kinds},
+        "base_rate": scores["test_then_train"].get("base_rate"),
+    }
 
 
 def write_summary(path: Path, summary: Summary) -> None:
@@ -108,11 +133,40 @@ def _findings(summary: Summary) -> dict[str, str]:
         found["gaps"] = _gaps(summary["gaps"])
         found["injected"] = _listed(summary["injected"]) or "no faults"
         found["cut off"] = f"{summary['cut_off']} messages, unread when their connection broke"
+    if "model" in summary:
+        found |= _learnt(summary["model"])
     found["rejected"] = _listed(summary["rejected"]) or "nothing"
     p50, p99 = summary["latency_ms"]["p50"], summary["latency_ms"]["p99"]
     if p50 is not None:
         found["latency"] = f"received to on the bus: p50 {p50:.1f} ms, p99 {p99:.1f} ms"
     return found
+
+
+def _learnt(model: Mapping[str, Any]) -> dict[str, str]:
+    """Tell what was learnt, each score beside that of the base rate."""
+    if model["version"] is None:
+        return {"model": "nothing was learnt: no labels yet"}
+    ready = "" if model["ready"] else "; not ready: it needs 100 labels of each kind"
+    found = {"model": f"{model['version']}: {model['labels']:,} labels learnt{ready}"}
+    for kind in ("test_then_train", "served"):
+        scores = model[kind]
+        if scores and scores["n"]:
+            found[kind.replace("_", " ")] = _scores(scores)
+    return found
+
+
+def _scores(scores: Mapping[str, Any]) -> str:
+    base = scores.get("base_rate_only") or {}
+    shown = {"AUC": "auc", "Brier": "brier", "balanced accuracy": "balanced_accuracy"}
+    parts = [
+        f"{name} {_number(scores.get(key))} (base rate: {_number(base.get(key))})"
+        for name, key in shown.items()
+    ]
+    return f"{scores['n']:,} rows, {scores['base_rate']:.1%} moved: {', '.join(parts)}"
+
+
+def _number(value: float | None) -> str:
+    return "?" if value is None else f"{value:.3f}"
 
 
 def _verdict(counts: Mapping[str, int]) -> str:

@@ -121,6 +121,7 @@ class Tally:
     )
     missed_trades: int = 0
     latency: Latencies = field(default_factory=Latencies)
+    answered: Latencies = field(default_factory=Latencies)  # from received to predicted
 
     @property
     def messages(self) -> int:
@@ -168,6 +169,8 @@ class Tally:
                 self._add_features(frame.rows, published_ns)
             case "raw_trades":
                 self._add_trades(frame)
+            case "predictions":
+                self.answered.add(_tenths(frame.rows, published_ns))
             case "events":
                 for row in frame.rows.to_pylist():
                     self._add_event(row, epoch)
@@ -176,8 +179,7 @@ class Tally:
         return self.products.setdefault(symbol, ProductTally())
 
     def _add_features(self, rows: pa.RecordBatch, published_ns: int) -> None:
-        received_us = rows.column("received_at").cast(pa.int64())
-        self.latency.add(pc.divide(pc.subtract(published_ns // 1_000, received_us), 100))
+        self.latency.add(_tenths(rows, published_ns))
         for symbol, at in _last_places(rows).items():
             row = rows.slice(at, 1).to_pylist()[0]
             product = self._product(symbol)
@@ -221,6 +223,12 @@ class Tally:
 def _last_places(rows: pa.RecordBatch) -> dict[str, int]:
     """Return where each product's last row is."""
     return {symbol: at for at, symbol in enumerate(_list(rows.column("symbol")))}
+
+
+def _tenths(rows: pa.RecordBatch, published_ns: int) -> "pa.Array[Any]":
+    """Return how long each row took from the socket to the bus."""
+    received_us = rows.column("received_at").cast(pa.int64())
+    return pc.divide(pc.subtract(published_ns // 1_000, received_us), 100)
 
 
 def _list(column: "pa.Array[Any]") -> list[Any]:

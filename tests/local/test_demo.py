@@ -13,16 +13,25 @@ from typing import Any
 
 import pytest
 
+from quotewatch.learning.store import ModelStore
 from quotewatch.local.proof.audit import audit
 from quotewatch.local.proof.sources import TableFrames
+from quotewatch.objects.local import LocalObjects
 from quotewatch.tables.catalog import Tables, catalog_properties
 from tests.availability import cannot_run
+from tests.tables.parity import (
+    assert_answered,
+    assert_copied,
+    assert_labelled,
+    assert_recomputed,
+)
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 120.0  # a busy machine is slow, not wrong
 DIALECTS = ("exchange", "advanced")
-STREAMS = ("raw_orderbook", "raw_trades", "features", "events")
-CHILDREN = ("ingest_gateway", "simulate", "stage write", "stage reconcile", "stage maintain")
+STREAMS = ("raw_orderbook", "raw_trades", "features", "events", "predictions")
+STAGES = ("write", "predict", "label", "train", "reconcile", "maintain")
+CHILDREN = ("ingest_gateway", "simulate", *(f"stage {name}" for name in STAGES))
 
 
 class Demo:
@@ -128,6 +137,18 @@ def is_alive(pid: int) -> bool:
     return True
 
 
+def assert_learnt(tables: Tables, run: Demo) -> None:
+    """Say that each features row was the same wherever it was met, and its label is right."""
+    assert assert_copied(tables) == run.summary["stored"]["labels"]
+    assert assert_labelled(tables, 500) == run.summary["stored"]["labels"]
+    store = ModelStore(LocalObjects(run.data / "objects"), 500)
+    assert assert_answered(tables, store) == run.summary["stored"]["predictions"]
+    model = run.summary["model"]
+    assert model["labels"] == run.summary["stored"]["labels"]
+    current = store.current()
+    assert model["version"] == (current.version if current else None)
+
+
 def test_nothing_is_missing_and_nothing_doubled(tmp_path: Path) -> None:
     with demos(tmp_path, "--seconds", "6") as started:
         for dialect, each in started.items():
@@ -135,7 +156,7 @@ def test_nothing_is_missing_and_nothing_doubled(tmp_path: Path) -> None:
             assert each.process.returncode == 0, screen
             summary = each.summary
             assert summary["missing"] == dict.fromkeys(STREAMS, 0), screen
-            assert summary["duplicates"] == dict.fromkeys(STREAMS, 0), screen
+            assert summary["duplicates"] == dict.fromkeys((*STREAMS, "labels"), 0), screen
             assert summary["gaps"]["injected"] == 0, screen
             assert "unexpected" not in summary
             assert "loss" not in summary
@@ -151,6 +172,9 @@ def test_nothing_is_missing_and_nothing_doubled(tmp_path: Path) -> None:
             for stream, known in summary["frames"].items():
                 assert known["rows"] == summary["stored"][stream] == count_rows(tables, stream)
             assert audit(TableFrames(tables), each.truth).is_lossless
+            assert assert_recomputed(tables) == summary["stored"]["features"]
+            assert summary["stored"]["labels"] > 0
+            assert_learnt(tables, each)
             tables.close()
 
 
@@ -161,13 +185,16 @@ def test_every_fault_is_explained(tmp_path: Path) -> None:
             assert each.process.returncode == 0, screen
             summary = each.summary
             assert summary["missing"] == dict.fromkeys(STREAMS, 0), screen
-            assert summary["duplicates"] == dict.fromkeys(STREAMS, 0), screen
+            assert summary["duplicates"] == dict.fromkeys((*STREAMS, "labels"), 0), screen
             assert sum(summary["rejected"].values()) > 0, screen
             assert summary["gaps"]["injected"] > 0
             assert summary["gaps"]["detected"] > 0
             # Whatever trade anybody could know of was fetched.
             assert summary["gaps"]["healed"] == summary["gaps"]["detected"]
             assert summary["gaps"]["open"] == summary["gaps"].get("too_late", 0)
+            tables = Tables(catalog_properties("", "", each.data))
+            assert_learnt(tables, each)
+            tables.close()
             assert summary["injected"]["silence"] > 0
             assert summary["injected"]["restart"] == 1
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from quotewatch.__main__ import main
-from quotewatch.local.stage_runner import BUILDERS
+from quotewatch.local.stage_runner import NAMES
 from quotewatch.tables.catalog import Tables, catalog_properties
 from tests.emulator import free_port
 from tests.fakes.rest import HANG, Reply, TradesOverRest, trades_over_rest
@@ -80,10 +80,10 @@ def make_a_hole(data: Path) -> None:
 
 
 def test_every_door_is_a_stage_here() -> None:
-    assert sorted(BUILDERS) == sorted(path.stem for path in DOORS.glob("[a-z]*.py"))
+    assert sorted(NAMES) == sorted(path.stem for path in DOORS.glob("[a-z]*.py"))
 
 
-@pytest.mark.parametrize("name", BUILDERS)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_stage_runs_once_on_a_directory_where_nothing_is(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -114,7 +114,7 @@ def test_a_stage_that_nobody_has_is_refused_with_those_there_are(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(["stage", "wirte", "--once"]) == 2
-    assert "no such stage: wirte; there are write, reconcile, maintain" in capsys.readouterr().err
+    assert "no such stage: wirte; there are write, label, train, " in capsys.readouterr().err
 
 
 def test_settings_that_are_refused_end_it_before_anything_is_made(

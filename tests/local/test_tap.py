@@ -28,7 +28,7 @@ def test_counts_rows_frames_and_gaps(run: MadeUpRun) -> None:
     tap.drain()
     tally = tap.tally
     assert {name: stream.rows for name, stream in tally.streams.items()} == {
-        "raw_orderbook": 2, "raw_trades": 1, "features": 0, "events": 5,
+        "raw_orderbook": 2, "raw_trades": 1, "features": 0, "events": 5, "predictions": 0,
     }  # fmt: skip
     assert tally.missed_trades == 4
     assert (tally.holes, tally.doubled) == (0, 0)

@@ -38,8 +38,10 @@ def at_us(seconds: float) -> int:
 class FrameDesk(Desk):
     """A gateway's reader whose frames are kept."""
 
-    def __init__(self, epoch: str, products: Sequence[str] = PRODUCTS) -> None:
-        super().__init__("exchange", products)
+    def __init__(
+        self, epoch: str, products: Sequence[str] = PRODUCTS, dialect: str = "exchange"
+    ) -> None:
+        super().__init__(dialect, products)
         self._epoch = epoch
         self.frames: list[Frame] = []
 

@@ -1,0 +1,196 @@
+"""One horizon's model brought up to date: label batches in, stored versions out.
+
+Before a batch is learnt it is scored by the model as it is then. A version holds the model, how
+far it has come, and its scores, in one object; `current` is moved forward to it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyiceberg.table import Table
+
+from quotewatch.learning.document import Version
+from quotewatch.learning.inputs import inputs_of
+from quotewatch.learning.model import Model
+from quotewatch.learning.scoring import ScoreWindow, persisted
+from quotewatch.learning.store import ModelStore
+from quotewatch.learning.trainer import learn
+from quotewatch.objects.port import ObjectStore
+from quotewatch.streams import PREDICTIONS
+from quotewatch.tables.catalog import Tables
+from quotewatch.tables.commit import read_ledger
+from quotewatch.tables.failures import named
+from quotewatch.tables.label_batches import (
+    LabelBatch,
+    label_batches,
+    newest_labels,
+    predictions_of,
+)
+from quotewatch.tables.label_ledger import batch_mark, first_batch_mark, line_mark
+
+# A version is stored at least this often: who is killed has not much to learn again.
+_BATCHES_A_VERSION = 500
+_SCORED_ROWS = 10_000
+_US_PER_MS = 1_000
+
+
+@dataclass(frozen=True)
+class Step:
+    """One batch learnt."""
+
+    rows: int
+    unusable: int
+
+
+class Training:
+    """One horizon during one call."""
+
+    def __init__(self, tables: Tables, objects: ObjectStore, horizon_ms: int) -> None:
+        self._tables = tables
+        self._store = ModelStore(objects, horizon_ms)
+        self._horizon_ms = horizon_ms
+        found = self._store.newest()
+        self.refused = found.refused
+        self._stored: Version | None = found.version
+        self._model = Model.fresh(horizon_ms, 0)
+        self._window = ScoreWindow.empty()
+        self._before: pa.Table | None = None  # the batch before: its labels were known
+
+    def steps(self) -> Iterator[Step]:
+        """Learn one batch after the other."""
+        labels = self._tables.find("labels")
+        if labels is None:
+            return
+        with named("labels"):
+            marks = read_ledger(labels).marks
+            self._begin(marks.get(line_mark(self._horizon_ms), 0))
+            first = max(self._model.position, marks.get(first_batch_mark(self._horizon_ms), 0))
+            last = marks.get(batch_mark(self._horizon_ms), 0)
+            # With the batch before, whose labels say what was last known of each product.
+            for batch in label_batches(labels, self._horizon_ms, max(1, first), last):
+                if batch.number > first:
+                    yield self._learn(self._model, batch)
+                    if batch.number % _BATCHES_A_VERSION == 0:
+                        self._keep(labels)
+                self._before = batch.rows
+
+    def finish(self) -> Version | None:
+        """Store what was learnt, let `current` follow, and return the newest version."""
+        labels = self._tables.find("labels")
+        if labels is not None:
+            self._keep(labels)
+        if self._stored is not None:
+            self._store.advance(self._stored.model.version)
+            self._store.prune()
+        return self._stored
+
+    def _begin(self, line: int) -> None:
+        """Go on with the newest version; from nothing where labels were made anew since."""
+        if self._stored is not None and self._stored.model.line >= line:
+            self._model, self._window = self._stored.model, self._stored.window
+        else:
+            self._model, self._window = Model.fresh(self._horizon_ms, line), ScoreWindow.empty()
+
+    def _learn(self, model: Model, batch: LabelBatch) -> Step:
+        inputs = inputs_of(batch.rows)
+        labels = np.asarray(batch.rows.column("label").to_numpy(), np.int32)
+        if model.ready:
+            probabilities, predictions = model.answers(inputs)
+            known = _persisted(self._before, batch.rows, self._horizon_ms * _US_PER_MS)
+            asked = inputs.usable
+            symbols = batch.rows.column("symbol").filter(pa.array(asked)).to_pylist()
+            self._window = self._window.add(
+                batch.number, symbols, labels[asked], probabilities[asked], predictions[asked],
+                known[asked],
+            )  # fmt: skip
+        self._model = learn(model, inputs, labels, batch.number)
+        return Step(len(labels), int(np.count_nonzero(~inputs.usable)))
+
+    def _keep(self, labels: Table) -> None:
+        """Store the model as a version, unless it is one already."""
+        model, stored = self._model, self._stored
+        if not model.position:
+            return
+        if stored is not None and stored.model.version == model.version:
+            return
+        report = {
+            "test_then_train": self._window.report(),
+            "served": self._served(labels, model),
+        }
+        version = Version(model, report, self._window)
+        self._store.create(version)
+        self._stored = version
+
+    def _served(self, labels: Table, model: Model) -> dict[str, Any]:
+        """Score the predictions that are stored against the newest labels."""
+        rows = newest_labels(labels, self._horizon_ms, model.position, _SCORED_ROWS)
+        answers = predictions_of(self._tables.find(PREDICTIONS.name), self._horizon_ms, rows)
+        return served(rows, answers, model.line, self._horizon_ms * _US_PER_MS)
+
+
+def served(rows: pa.Table, answers: pa.Table, line: int, horizon_us: int) -> dict[str, Any]:
+    """Score answers against labels. One by a model that knew the label already does not count."""
+    known = _persisted(None, rows, horizon_us)
+    given = _valid(answers.column("probability"))
+    versions = answers.column("model_version").to_pylist()
+    batches = _integers(rows, "batch")
+    knew = np.array(
+        [
+            version is not None and version >= f"{line:03d}-{batch:09d}"
+            for version, batch in zip(versions, batches.tolist(), strict=True)
+        ],
+        np.bool_,
+    )
+    counted = given & ~knew
+    window = ScoreWindow.empty().add(
+        batches[counted],
+        rows.column("symbol").filter(pa.array(counted)).to_pylist(),
+        _integers(rows, "label")[counted],
+        _floats(answers, "probability")[counted],
+        _integers(answers, "prediction")[counted],
+        known[counted],
+    )
+    said = window.report()
+    return {**said, "unanswered": int(np.count_nonzero(~given)), "too_late": int(knew.sum())}
+
+
+def _persisted(before: pa.Table | None, rows: pa.Table, horizon_us: int) -> npt.NDArray[np.int8]:
+    """Return for each row the newest label of its book that was known when it was seen."""
+    both = rows if before is None else pa.concat_tables([before, rows])
+    codes = _codes(both)
+    times = np.asarray(both.column("exchange_time").cast(pa.int64()).to_numpy(), np.int64)
+    arrivals = np.asarray(both.column("arrival").to_numpy(), np.int64)
+    labels = np.asarray(both.column("label").to_numpy(), np.int32)
+    found = persisted(codes, times, arrivals, labels, horizon_us)
+    return found[both.num_rows - rows.num_rows :]
+
+
+def _codes(rows: pa.Table) -> npt.NDArray[np.int64]:
+    """Return a number for the book of each row."""
+    codes = np.asarray(rows.column("book").to_numpy(), np.int64)
+    for name in ("symbol", "epoch"):
+        words: Any = rows.column(name)
+        found: Any = pc.index_in(words, pc.unique(words))
+        codes = codes * 100_000 + np.asarray(found.to_numpy(), np.int64)
+    return codes
+
+
+def _valid(column: Any) -> npt.NDArray[np.bool_]:  # noqa: ANN401
+    return np.asarray(column.is_valid().to_numpy(), np.bool_)
+
+
+def _integers(rows: pa.Table, name: str) -> npt.NDArray[np.int32]:
+    column: Any = rows.column(name)
+    column = column.fill_null(0)
+    return np.asarray(column.to_numpy(), np.int32)
+
+
+def _floats(rows: pa.Table, name: str) -> npt.NDArray[np.float64]:
+    column: Any = rows.column(name)
+    column = column.fill_null(float("nan"))
+    return np.asarray(column.to_numpy(), np.float64)
