@@ -89,9 +89,10 @@ def test_numbers_are_scaled_as_standard_scaler_does() -> None:
     from sklearn.preprocessing import StandardScaler  # type: ignore[import-untyped] # noqa: PLC0415
 
     matrix = made_up(1, 500)[0].matrix
-    matrix[:, 3] = 0.1  # constant but for rounding: not blown up
+    matrix[:, 3] = 1_000_000.1  # constant, but rounding leaves it a variance
     matrix[:, 4] = 0.0
-    scaler = StandardScaler().fit(matrix)
+    scaler = StandardScaler().fit(matrix[:177]).partial_fit(matrix[177:])
+    assert 0 < scaler.var_[3] < 1e-15
     model = replace(
         Model.fresh(500, 1),
         counts=tuple((~np.isnan(matrix)).sum(axis=0).tolist()),

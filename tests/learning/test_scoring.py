@@ -174,14 +174,26 @@ def broken_windows() -> dict[str, bytes]:
         "a label of 2": packed(rows.set_column(place, field, pa.array([2] * 100, pa.int8()))),
         "too many rows": packed(pa.concat_tables([rows] * 101)),
         "a null": packed(rows.set_column(place, field, pa.array([None] * 100, pa.int8()))),
-        "bomb": zstandard.compress(bytes(100_000_000)),
-        "bomb of unknown size": zstandard.ZstdCompressor(write_content_size=False).compress(
-            bytes(100_000_000)
-        ),
+        "no UTF-8": packed(rows.set_column(1, rows.schema.field(1), letters(100))),
     }
+
+
+def letters(count: int) -> pa.StringArray:
+    """Return strings that are none."""
+    offsets = np.arange(count + 1, dtype=np.int32)
+    return pa.StringArray.from_buffers(
+        count, pa.py_buffer(offsets.tobytes()), pa.py_buffer(b"\xff" * count)
+    )
 
 
 @pytest.mark.parametrize("kind", sorted(broken_windows()))
 def test_bytes_that_are_no_window_are_refused(kind: str) -> None:
     with pytest.raises(ModelError, match="window of scored rows"):
         ScoreWindow.of(broken_windows()[kind])
+
+
+@pytest.mark.parametrize("says_size", [True, False])
+def test_what_unpacks_to_too_much_is_not_unpacked(*, says_size: bool) -> None:
+    bomb = zstandard.ZstdCompressor(write_content_size=says_size).compress(bytes(100_000_000))
+    with pytest.raises(ModelError, match="bytes unpacked are too many"):
+        ScoreWindow.of(bomb)

@@ -72,6 +72,7 @@ def test_the_scaler_counts_what_is_known_of_each_feature() -> None:
     assert model.counts == tuple((2 * known.sum(axis=0)).tolist())
     np.testing.assert_allclose(model.means, np.nanmean(inputs.matrix, axis=0))
     np.testing.assert_allclose(model.variances, np.nanvar(inputs.matrix, axis=0))
+    assert model.t == 1 + 2 * 1_000
     assert model.classes == (2 * (1_000 - labels.sum()), 2 * labels.sum())
 
 
@@ -169,11 +170,11 @@ def test_rows_of_a_batch_stored_by_product_are_not_learnt_in_that_order() -> Non
     inputs, labels = made_up(1, 4_000)
     by_class = np.argsort(labels, kind="stable")  # the worst there could be
     model = learn(FRESH, *some(inputs, labels, by_class), 1)
-    assert 0.2 < model.answers(inputs)[1].mean() < 0.8
+    assert model.answers(inputs)[0].mean() == pytest.approx(labels.mean(), abs=0.03)
 
 
-def test_after_a_million_rows_a_changed_market_is_still_learnt() -> None:
-    model = replace(taught(batches=20), t=1e6)
+def test_after_millions_of_rows_a_changed_market_is_still_learnt() -> None:
+    model = replace(taught(batches=20), t=1e8)
     for position in range(21, 41):
         inputs, labels = made_up(position, 1_000)
         model = learn(model, inputs, 1 - labels, position)

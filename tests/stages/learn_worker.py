@@ -16,6 +16,7 @@ from quotewatch.learning.store import ModelStore
 from quotewatch.resources import Resources
 from quotewatch.settings import Settings
 from quotewatch.stages import label, train
+from quotewatch.stages.port import Stage
 from quotewatch.tables import commit as commits
 
 # point -> whose name is trapped; "after" lets the real one do its work first
@@ -23,7 +24,7 @@ POINTS: dict[str, dict[str, tuple[Any, str]]] = {
     "label": {"files": (labelling, "write_files"), "commit": (commits, "_send")},
     "train": {"create": (ModelStore, "create"), "advance": (ModelStore, "advance")},
 }
-BUILDERS = {"label": label.build, "train": train.build}
+BUILDERS: dict[str, Callable[[Resources], Stage]] = {"label": label.build, "train": train.build}
 
 
 def main(folder: str, stage: str, point: str = "") -> None:

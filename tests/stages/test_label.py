@@ -1,15 +1,22 @@
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pyiceberg.table import Table
 
-from quotewatch.tables.commit import Committer, read_ledger
-from tests.tables.desk import open_desk
+from quotewatch.streams import TABLES
+from quotewatch.tables.commit import Change, Committer, read_ledger
+from quotewatch.tables.data_files import write_files
+from quotewatch.tables.gaps import Gap, Scope, rows_of_gaps
+from quotewatch.tables.ledger import Ledger
+from tests.tables.desk import NOON_NS, open_desk, store
 from tests.tables.labelled import (
     EPOCH,
     NOON_US,
@@ -230,3 +237,91 @@ def test_labels_are_the_same_whatever_came_when_and_whoever_looked(
         ledger = read_ledger(committer.tables.load("labels")).stream(f"features@{horizon_ms}")
         done = ledger.epochs[EPOCH].done.count if frames else 0
         assert done == len(frames)
+
+
+# Frames that are given up, and epochs that are forgotten
+
+
+def give_up(committer: Committer, seq: int) -> None:
+    """Write down what `reconcile` does when a frame has been missing for too long."""
+    scope = Scope("frames", "features", epoch=EPOCH)
+    gap = Gap("lost", scope, "permanent", NOON_US, NOON_US, seq, seq, 1)
+    rows = rows_of_gaps([gap], "test")
+
+    def plan(table: Table, ledger: Ledger) -> Change:
+        return Change(ledger, write_files(table, TABLES["gaps"], rows))
+
+    committer.commit("gaps", plan)
+
+
+def test_a_frame_that_was_given_up_costs_the_labels_around_it_and_no_others(
+    committer: Committer,
+) -> None:
+    run = steady(14)
+    frames = run.feature_frames([10] * 14)
+    run.final(len(frames))
+    exact = run.expected(frames, 500_000)
+    lost = frames[6]
+    store_some(committer, [*(each for each in frames if each is not lost), *run.event_frames([])])
+    assert label_now(committer).horizons["500"].frames < 6
+    give_up(committer, 6)
+    report = label_now(committer).horizons["500"]
+    rows = {(row["epoch"], row["seq"], row["row"]): row for row in labels_in(committer)}
+    # None is wrong, whatever stood in the frame, and those far from it are there.
+    assert all(row["label"] == exact[place][0] for place, row in rows.items())
+    assert {place for place in exact if place[1] < 3 or place[1] > 9} <= rows.keys()
+    assert report.undecidable["hole"] > 0
+    # It comes after all: its own rows are labelled, what was said before stands.
+    store_some(committer, [lost])
+    label_now(committer)
+    now = {(row["epoch"], row["seq"], row["row"]): row for row in labels_in(committer)}
+    assert {place for place in now if place not in rows} == {
+        place for place in exact if place[1] == 6
+    }
+    assert all(row["label"] == exact[place][0] for place, row in now.items())
+
+
+def test_an_epoch_that_the_ledger_has_let_go_of_is_labelled_for_a_new_horizon(
+    committer: Committer,
+) -> None:
+    old, new = steady(6), steady(6)
+    old.epoch, new.epoch = "0001-old", "0002-new"
+    old_frames, new_frames = (each.feature_frames([10] * 6) for each in (old, new))
+    store(committer, old_frames, published_ns=NOON_NS)
+    label_now(committer, 500)
+    days = 10 * 86_400 * 10**9
+    store(committer, new_frames, published_ns=NOON_NS + days)
+    features = read_ledger(committer.tables.load("features")).stream("features")
+    assert list(features.epochs) == ["0002-new"]
+    label_now(committer, 500, 1_000)
+    for horizon_ms in (500, 1_000):
+        rows = labels_in(committer, horizon_ms)
+        places = {(row["epoch"], row["seq"], row["row"]) for row in rows}
+        assert len(places) == len(rows)
+        assert {epoch for epoch, _, _ in places} == {"0001-old", "0002-new"}
+    snapshot = committer.tables.load("labels").current_snapshot()
+    label_now(committer, 500, 1_000)
+    assert committer.tables.load("labels").current_snapshot() == snapshot
+
+
+def test_features_that_are_no_numbers_are_labelled_all_the_same(committer: Committer) -> None:
+    run = steady(6)
+    frames = run.feature_frames([10] * 6)
+    spoilt = frames[0].rows.to_pylist()
+    for row, value in zip(spoilt, (float("nan"), float("inf")), strict=False):
+        row["imbalance"] = row["depth"] = value
+    rows = pa.RecordBatch.from_pylist(spoilt, schema=frames[0].rows.schema)
+    store_some(committer, [replace(frames[0], rows=rows), *frames[1:]])
+    assert label_now(committer).horizons["500"].labelled == 30
+
+
+def test_prices_with_more_digits_than_usual_are_compared_exactly(committer: Committer) -> None:
+    run = Run()
+    tiny = Decimal("0.000000000123456789")
+    for number in range(60):
+        run.update("SHIB-USD", 1, 1, number * 100_000, 1 + tiny * number)
+    frames = run.feature_frames([10] * 6)
+    store_some(committer, frames)
+    label_now(committer)
+    expected = {p: said for p, said in run.expected(frames, 500_000).items() if p[1] < 3}
+    assert_labels(committer, expected)

@@ -35,6 +35,10 @@ def rows_of(tables: Tables, name: str) -> pa.Table:
     return table.scan().to_arrow().sort_by([(each, "ascending") for each in LINEAGE.names])
 
 
+def words_in(rows: pa.Table, name: str) -> list[str]:
+    return sorted({str(word) for word in rows.column(name).to_pylist()})
+
+
 def by_place(rows: pa.Table) -> dict[Place, dict[str, Any]]:
     return {(row["epoch"], row["seq"], row["row"]): row for row in rows.to_pylist()}
 
@@ -45,7 +49,7 @@ def assert_recomputed(tables: Tables) -> int:
     count = 0
     for epoch in reader.epochs():
         features = rows_of(tables, "features")
-        symbols = sorted(set(features.column("symbol").to_pylist()))
+        symbols = words_in(features, "symbol")
         computed = defaultdict(list)
         for row in recompute(reader.market(symbols, *EVER, epoch=epoch.id)):
             computed[row.symbol].append(row)
@@ -111,7 +115,7 @@ def assert_labelled(tables: Tables, horizon_ms: int, *, every: int = 1) -> int:
     labels = by_place(rows_of(tables, "labels"))
     labels = {place: row for place, row in labels.items() if row["horizon_ms"] == horizon_ms}
     seen = 0
-    for epoch in sorted(set(features.column("epoch").to_pylist())):
+    for epoch in words_in(features, "epoch"):
         stored = {p: row for p, row in by_place(features).items() if p[0] == epoch}
         mine = {place: _row(row) for place, row in stored.items()}
         mids = {_row(row): row["mid"] for row in stored.values()}
