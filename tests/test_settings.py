@@ -48,6 +48,23 @@ def test_products_are_a_list_without_repeats(monkeypatch: pytest.MonkeyPatch) ->
     assert load_settings().products == ("BTC-USD", "ETH-USD")
 
 
+def test_horizons_are_whole_milliseconds_in_order_without_repeats(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert load_settings().horizon_ms == (500,)
+    monkeypatch.setenv("QUOTEWATCH_HORIZON_MS", "5000, 500,5000")
+    assert load_settings().horizon_ms == (500, 5_000)
+
+
+@pytest.mark.parametrize("given", ["0", "soon", "0.5", "600001", ",", "500,-1"])
+def test_a_horizon_that_cannot_be_one_is_refused(
+    given: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QUOTEWATCH_HORIZON_MS", given)
+    with pytest.raises(SettingsError, match="QUOTEWATCH_HORIZON_MS"):
+        load_settings()
+
+
 def test_every_bad_variable_is_named_with_what_it_expects(monkeypatch: pytest.MonkeyPatch) -> None:
     text = refused(
         monkeypatch,
