@@ -52,6 +52,18 @@ class PreconditionFailedError(ObjectError):
     """Another writer was first: the object exists already, or is of another generation."""
 
 
+class ModelError(QuoteWatchError):
+    """A stored model, or what points to it, cannot be used."""
+
+
+class ModelMismatchError(ModelError):
+    """A sound model, but of other inputs or of another horizon."""
+
+
+class NewerModelError(QuoteWatchError):
+    """A model written by a newer QuoteWatch: deploy this process again."""
+
+
 class MetricError(QuoteWatchError):
     """A mistake in the program: a metric or a label that the catalogue does not declare."""
 

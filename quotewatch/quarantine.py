@@ -77,7 +77,7 @@ def _read(name: str, data: bytes) -> Aside:
     line, _, body = data.partition(b"\n")
     try:
         label = msgspec.json.decode(line, type=_Label)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ObjectError(
             f"{name}: not a message put aside ({error}); look at it by hand"
         ) from error

@@ -1,7 +1,8 @@
 """One horizon's model brought up to date: label batches in, stored versions out.
 
-Before a batch is learnt it is scored by the model as it is then. A version holds the model, how
-far it has come, and its scores, in one object; `current` is moved forward to it.
+Before a batch is learnt it is scored by the model as it is then, but for rows that were seen before
+the labels it has learnt were known. A version holds the model, how far it has come, and its scores,
+in one object; `current` is moved forward to it.
 """
 
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ import pyarrow.compute as pc
 from pyiceberg.table import Table
 
 from quotewatch.learning.document import Version
-from quotewatch.learning.inputs import inputs_of
+from quotewatch.learning.inputs import Inputs, inputs_of
 from quotewatch.learning.model import Model
 from quotewatch.learning.scoring import ScoreWindow, persisted
 from quotewatch.learning.store import ModelStore
@@ -100,16 +101,37 @@ class Training:
         inputs = inputs_of(batch.rows)
         labels = np.asarray(batch.rows.column("label").to_numpy(), np.int32)
         if model.ready:
-            probabilities, predictions = model.answers(inputs)
-            known = _persisted(self._before, batch.rows, self._horizon_ms * _US_PER_MS)
-            asked = inputs.usable
-            symbols = batch.rows.column("symbol").filter(pa.array(asked)).to_pylist()
-            self._window = self._window.add(
-                batch.number, symbols, labels[asked], probabilities[asked], predictions[asked],
-                known[asked],
-            )  # fmt: skip
+            scored = inputs.usable & self._not_known(batch.rows)
+            self._score(model, batch, inputs, labels, scored)
         self._model = learn(model, inputs, labels, batch.number)
         return Step(len(labels), int(np.count_nonzero(~inputs.usable)))
+
+    def _not_known(self, rows: pa.Table) -> npt.NDArray[np.bool_]:
+        """Say which rows were seen when no label of the batch before was beyond them yet.
+
+        The model has learnt these labels: to ask it about an earlier moment would be to peek.
+        """
+        times = _times(rows)
+        if self._before is None or not self._before.num_rows:
+            return np.ones(times.size, np.bool_)
+        known_us = int(_times(self._before).max()) + self._horizon_ms * _US_PER_MS
+        return times >= known_us
+
+    def _score(
+        self,
+        model: Model,
+        batch: LabelBatch,
+        inputs: Inputs,
+        labels: npt.NDArray[np.int32],
+        scored: npt.NDArray[np.bool_],
+    ) -> None:
+        probabilities, predictions = model.answers(inputs)
+        known = _persisted(self._before, batch.rows, self._horizon_ms * _US_PER_MS)
+        symbols = batch.rows.column("symbol").filter(pa.array(scored)).to_pylist()
+        self._window = self._window.add(
+            batch.number, symbols, labels[scored], probabilities[scored], predictions[scored],
+            known[scored],
+        )  # fmt: skip
 
     def _keep(self, labels: Table) -> None:
         """Store the model as a version, unless it is one already."""
@@ -163,11 +185,16 @@ def _persisted(before: pa.Table | None, rows: pa.Table, horizon_us: int) -> npt.
     """Return for each row the newest label of its book that was known when it was seen."""
     both = rows if before is None else pa.concat_tables([before, rows])
     codes = _codes(both)
-    times = np.asarray(both.column("exchange_time").cast(pa.int64()).to_numpy(), np.int64)
+    times = _times(both)
     arrivals = np.asarray(both.column("arrival").to_numpy(), np.int64)
     labels = np.asarray(both.column("label").to_numpy(), np.int32)
     found = persisted(codes, times, arrivals, labels, horizon_us)
     return found[both.num_rows - rows.num_rows :]
+
+
+def _times(rows: pa.Table) -> npt.NDArray[np.int64]:
+    column: Any = rows.column("exchange_time").cast(pa.int64())
+    return np.asarray(column.to_numpy(), np.int64)
 
 
 def _codes(rows: pa.Table) -> npt.NDArray[np.int64]:

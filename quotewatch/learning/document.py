@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from quotewatch.learning.faults import ModelError, ModelMismatchError, NewerModelError
+from quotewatch.errors import ModelError, ModelMismatchError, NewerModelError
 from quotewatch.learning.inputs import INPUTS
 from quotewatch.learning.model import Model
 from quotewatch.learning.scoring import ScoreWindow

@@ -41,8 +41,8 @@ class Inputs:
 def inputs_of(rows: pa.RecordBatch | pa.Table) -> Inputs:
     """Return the inputs of rows that have `mid` and the feature columns.
 
-    A row is usable if all is a finite number, or null where null is allowed. 1 000 rows cost 90 us:
-    half is getting at eight columns, a third logarithms.
+    A row is usable if all is a finite number, or null where null is allowed. 1 000 rows cost
+    110 us; 80 of them, for getting at eight columns, whatever the number of rows.
     """
     volatility, quiet = _optional(rows, "volatility")
     trade_imbalance, untraded = _optional(rows, "trade_imbalance")

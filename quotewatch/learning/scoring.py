@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import zstandard
 
-from quotewatch.learning.faults import ModelError
+from quotewatch.errors import ModelError
 from quotewatch.learning.inputs import Flags, Floats
 from quotewatch.learning.measures import auc, balanced_accuracy, brier, calibration_error, log_loss
 

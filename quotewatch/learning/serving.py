@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from threading import Lock
 
 from quotewatch.clock import Clock
-from quotewatch.errors import ObjectError
-from quotewatch.learning.faults import ModelError, NewerModelError
+from quotewatch.errors import ModelError, NewerModelError, ObjectError
 from quotewatch.learning.model import Model
 from quotewatch.learning.store import ModelStore
 from quotewatch.logs import get_logger

@@ -12,9 +12,13 @@ from dataclasses import dataclass
 
 import msgspec
 
-from quotewatch.errors import PreconditionFailedError
+from quotewatch.errors import (
+    ModelError,
+    ModelMismatchError,
+    NewerModelError,
+    PreconditionFailedError,
+)
 from quotewatch.learning.document import Version, decode, encode, same_numbers
-from quotewatch.learning.faults import ModelError, ModelMismatchError, NewerModelError
 from quotewatch.objects.port import ObjectStore, StoredObject
 
 __all__ = ["Current", "Found", "ModelStore", "Version"]

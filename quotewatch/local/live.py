@@ -22,7 +22,8 @@ from quotewatch.settings import Settings, load_settings
 # Rows are queryable after a few seconds; history is looked after in the cloud's own rhythm.
 _HEAL_SECONDS = 5.0  # whoever pressed Ctrl-C does not wait long; the next run goes on
 _INTERVALS = {
-    "write": 5.0, "predict": 1.0, "label": 60.0, "train": 60.0, "reconcile": 60.0, "maintain": 600.0,
+    "write": 5.0, "predict": 1.0, "label": 60.0, "train": 60.0, "reconcile": 60.0,
+    "maintain": 600.0,
 }  # fmt: skip
 
 

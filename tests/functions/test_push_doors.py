@@ -281,13 +281,16 @@ def test_killed_while_it_answers_every_frame_ends_with_its_rows_once(
         resources.bus.publish("features", [relabelled(first, seq=str(n)) for n in range(frames)])
         killed: list[int] = []
 
-        def kill() -> None:
+        def is_at_work() -> bool:
             # It says which model it took in the middle of its first frame.
-            wait_for(lambda: len(door.logged("in_use")) > len(killed))
+            return len(door.logged("in_use")) > len(killed)
+
+        def kill() -> None:
             killed.append(newest_worker(door))
             os.kill(killed[-1], signal.SIGKILL)
 
         for _ in range(kills):
+            wait_for(is_at_work)
             kill()
         write = build_write(resources)
         stored = 0
@@ -295,8 +298,8 @@ def test_killed_while_it_answers_every_frame_ends_with_its_rows_once(
         def all_stored() -> bool:
             nonlocal stored
             stored += write.run_once().streams["predictions"].inserted
-            if 0 < stored < frames * rows_each and len(killed) < 2 * kills:
-                kill()  # among many frames, each as likely before its answer as after
+            if 0 < stored < frames * rows_each and len(killed) < 2 * kills and is_at_work():
+                kill()  # among many frames, as likely before an answer is published as after
             return stored >= frames * rows_each
 
         wait_for(all_stored)

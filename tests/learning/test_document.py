@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from quotewatch.errors import ModelError, ModelMismatchError, NewerModelError
 from quotewatch.learning import document
 from quotewatch.learning.document import LARGEST_BYTES, Version, decode, encode, same_numbers
-from quotewatch.learning.faults import ModelError, ModelMismatchError, NewerModelError
 from quotewatch.learning.inputs import INPUTS
 from quotewatch.learning.model import Model
 from quotewatch.learning.scoring import ScoreWindow

@@ -9,7 +9,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quotewatch.learning.faults import ModelError
+from quotewatch.errors import ModelError
 from quotewatch.learning.scoring import UNKNOWN, WINDOW_ROWS, ScoreWindow, persisted, score
 
 EMPTY = ScoreWindow.empty()

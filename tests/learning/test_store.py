@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+from quotewatch.errors import ModelError, ModelMismatchError, NewerModelError
 from quotewatch.learning.document import Version, encode
-from quotewatch.learning.faults import ModelError, ModelMismatchError, NewerModelError
 from quotewatch.learning.model import Model
 from quotewatch.learning.scoring import ScoreWindow
 from quotewatch.learning.store import Current, ModelStore
