@@ -17,6 +17,9 @@ from quotewatch.objects.port import ObjectStore
 _log = get_logger("models")
 
 
+# Looking takes at most this part of the time: a store that is away takes ten seconds to say so, and
+# a function that serves one request at a time would do nothing else.
+_MOST = 0.1
 _POINTER = "current"  # in the place of a version, where not even that can be read
 
 
@@ -48,7 +51,7 @@ class Served:
         self._recheck_seconds = recheck_seconds
         # Replaced as a whole and never changed, so that a request keeps the models it began with.
         self._seats: Mapping[int, _Seat] | None = None
-        self._looked_at = 0.0
+        self._due_at = 0.0
         self._is_away = False
         self._looking = Lock()
 
@@ -71,17 +74,16 @@ class Served:
         return [seat.model for seat in (self._seats or {}).values() if seat.model is not None]
 
     def _is_due(self) -> bool:
-        return self._clock.monotonic() - self._looked_at >= self._recheck_seconds
+        return self._clock.monotonic() >= self._due_at
 
     def _look_first(self) -> None:
         with self._looking:  # for this one all wait
             if self._seats is None:
-                looked_at = self._clock.monotonic()
                 self._seats = {each: self._seated(each, _EMPTY) for each in self._stores}
-                self._looked_at = looked_at
+                self._due_at = self._clock.monotonic() + self._recheck_seconds
 
     def _look_again(self, before: Mapping[int, _Seat]) -> None:
-        self._looked_at = self._clock.monotonic()
+        began = self._clock.monotonic()
         seats, away = dict(before), ""
         for horizon_ms, seat in before.items():
             try:
@@ -89,6 +91,8 @@ class Served:
             except ObjectError as error:
                 away = str(error)
         self._seats = seats
+        now = self._clock.monotonic()
+        self._due_at = now + max(self._recheck_seconds, (now - began) / _MOST)
         self._tell(away)
 
     def _seated(self, horizon_ms: int, before: _Seat) -> _Seat:

@@ -226,6 +226,25 @@ def test_a_store_that_is_away_at_first_is_raised_until_it_answers(
     assert served.models() == [FIRST, SLOW]
 
 
+def test_a_store_that_takes_long_to_say_so_is_asked_less_often(
+    shelf: Shelf, clock: HandClock
+) -> None:
+    serve(shelf, FIRST)
+    served = Served(shelf, (500,), clock)
+    served.models()
+    shelf.away = "models"
+    shelf.before_read = lambda: clock.sleep(10)
+    clock.sleep(5)
+    served.models()
+    asked = len(shelf.asked)
+    clock.sleep(99)  # a tenth of the time, not all of it
+    assert served.models() == [FIRST]
+    assert len(shelf.asked) == asked
+    clock.sleep(1)
+    served.models()
+    assert len(shelf.asked) == asked + 1
+
+
 # Models that cannot be taken
 
 

@@ -15,7 +15,7 @@ from quotewatch.streams import TABLES
 from quotewatch.tables.commit import Change, Committer, read_ledger
 from quotewatch.tables.data_files import write_files
 from quotewatch.tables.gaps import Gap, Scope, rows_of_gaps
-from quotewatch.tables.ledger import Ledger
+from quotewatch.tables.ledger import Ledger, Seen
 from tests.tables.desk import NOON_NS, open_desk, store
 from tests.tables.labelled import (
     EPOCH,
@@ -325,3 +325,21 @@ def test_prices_with_more_digits_than_usual_are_compared_exactly(committer: Comm
     label_now(committer)
     expected = {p: said for p, said in run.expected(frames, 500_000).items() if p[1] < 3}
     assert_labels(committer, expected)
+
+
+def test_a_frame_in_quarantine_holds_nobody_up_and_its_rows_are_labelled_once_it_is_read(
+    committer: Committer,
+) -> None:
+    run = steady(14)
+    frames = run.feature_frames([10] * 14)
+    run.final(len(frames))
+    exact = run.expected(frames, 500_000)
+    others = [each for each in frames if each.id.seq != 6]
+    store(committer, others, aside=[Seen(EPOCH, 6, NOON_NS)])
+    store_some(committer, run.event_frames([]))
+    assert label_now(committer).horizons["500"].undecidable["hole"] > 0
+    store_some(committer, [frames[6]])  # redriven
+    label_now(committer)
+    rows = {(row["epoch"], row["seq"], row["row"]): row for row in labels_in(committer)}
+    assert {place for place in exact if place[1] == 6} <= rows.keys()
+    assert all(row["label"] == exact[place][0] for place, row in rows.items())

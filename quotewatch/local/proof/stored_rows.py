@@ -1,15 +1,14 @@
 """Frames of the raw streams in, their rows as plain values out, numbers as plain texts. Pure."""
 
 from collections.abc import Iterator
-from decimal import Decimal
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from quotewatch.frames import Frame
-from quotewatch.local.proof.row_keys import Change, plain_text
+from quotewatch.local.proof.row_keys import Change
+from quotewatch.tables.records import plain_texts
 
 
 class BookRow(NamedTuple):
@@ -74,17 +73,6 @@ def trade_rows(frame: Frame) -> Iterator[TradeRow]:
         rows.column("arrival").to_pylist(),
     ]
     yield from map(TradeRow._make, zip(*columns, strict=True))
-
-
-def plain_texts(decimals: "pa.Array[Any]") -> list[str]:
-    """Spell decimals plainly. In Arrow: a full book has 46 000 levels, a Decimal each is slow."""
-    texts: Any = decimals.cast(pa.string())
-    tiny = pc.match_substring(texts, "E")  # below a millionth, and zero: 0E-18
-    trimmed = pc.ascii_rtrim(pc.ascii_rtrim(texts, "0"), ".")  # all others have 18 decimals
-    return [
-        plain_text(Decimal(text)) if "E" in text else text
-        for text in pc.if_else(tiny, texts, trimmed).to_pylist()
-    ]
 
 
 def _ends(lists: Any) -> list[int]:  # noqa: ANN401 - the stubs do not know its type
