@@ -12,8 +12,9 @@ import pyarrow as pa
 
 from benchmarks.stored_rows import EPOCH
 from quotewatch.clock import US_PER_SECOND
-from quotewatch.frames import NARROW_DECIMAL, Frame, FrameId
+from quotewatch.frames import NARROW_DECIMAL, Frame, FrameEncoder, FrameId
 from quotewatch.market import labels
+from quotewatch.message import Message
 from quotewatch.streams import FEATURES, TIME
 from quotewatch.tables.gathering import Arrived
 
@@ -29,6 +30,7 @@ _NS_PER_US = 1_000
 
 Numbers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
 
 
 class FeatureRows:
@@ -65,8 +67,7 @@ class FeatureRows:
         }
         columns |= self._said(cents / 100, half / cents * 2e4, restless)
         names = FEATURES.schema.names
-        order = [*(name for name in columns if name in names)]
-        return pa.RecordBatch.from_arrays([columns[name] for name in order], names=order)
+        return pa.RecordBatch.from_arrays([columns[name] for name in names], names=names)
 
     def frames(self, rows: int) -> Iterator[Arrived]:
         """Make so many rows as frames of a window, each with when the bus would have had it."""
@@ -79,8 +80,8 @@ class FeatureRows:
             frame = Frame(identity, "bench", batch, int(received_ns.min()), newest)
             yield Arrived(frame, newest)
 
-    def _said(self, mids: Floats, spreads: Floats, restless: npt.NDArray[np.bool_]) -> Any:  # noqa: ANN401
-        """Say of each row what a model is asked; trades are rare, windows begin empty."""
+    def _said(self, mids: Floats, spreads: Floats, restless: Flags) -> dict[str, Any]:
+        """Say of each row what a model is asked; trades are rare, some windows are empty."""
         random, count = self._random, mids.size
         volatility = random.gamma(2.0, 0.2 + 0.6 * restless)
         return {
@@ -96,7 +97,7 @@ class FeatureRows:
             ),
         }
 
-    def _walk(self, codes: Numbers, restless: npt.NDArray[np.bool_]) -> Numbers:
+    def _walk(self, codes: Numbers, restless: Flags) -> Numbers:
         """Move each product's price on, row by row of it."""
         moving = self._random.random(codes.size) < 0.02 + 0.25 * restless
         moves = self._random.choice((-2, 2), codes.size) * moving * self._tick[codes]
@@ -105,7 +106,7 @@ class FeatureRows:
         starts = np.searchsorted(codes[order], np.arange(self._cents.size + 1))
         walked = np.empty(codes.size, np.int64)
         walked[order] = sums[1:] - sums[starts[codes[order]]]
-        cents = np.maximum(self._cents[codes] + walked, 100 * self._tick[codes])
+        cents: Numbers = np.maximum(self._cents[codes] + walked, 100 * self._tick[codes])
         self._cents = np.maximum(self._cents + np.diff(sums[starts]), 100 * self._tick)
         return cents
 
@@ -114,11 +115,20 @@ class FeatureRows:
         return pa.DictionaryArray.from_arrays(indices, self._symbols)
 
 
+def frames_of(rows: int, count: int) -> list[Message]:
+    """Make so many messages with so many rows each, of 50 products."""
+    market, encoder = FeatureRows(50, 500.0, seed=2), FrameEncoder()
+    return [
+        encoder.encode(Frame(FrameId(FEATURES.name, EPOCH, seq), "bench", market.batch(rows), 1, 2))
+        for seq in range(count)
+    ]
+
+
 def plain(rows: pa.RecordBatch) -> labels.Rows:
     """Return rows of a market as the labeller takes them."""
     symbols: Any = rows.column("symbol")
     codes = np.asarray(symbols.indices.to_numpy(), np.int64)
-    found, books = np.unique(codes * 1_000 + _numbers(rows, "book"), return_inverse=True)
+    _, books = np.unique(codes * 1_000 + _numbers(rows, "book"), return_inverse=True)
     cents = np.rint(np.asarray(rows.column("mid")) * 100).astype(np.int64)
     return labels.Rows(
         books.astype(np.int64),
@@ -130,10 +140,7 @@ def plain(rows: pa.RecordBatch) -> labels.Rows:
 
 
 def known(rows: labels.Rows) -> labels.Known:
-    """Say that all of them are there, and that books end where their next life begins."""
-    first = {}
-    for book in np.unique(rows.books).tolist():
-        first[book] = int(rows.arrivals[rows.books == book].min())
+    """Say that all of them are there, and nothing more: the last moments of a book wait."""
     return labels.Known(features_until=int(rows.arrivals.max()))
 
 
