@@ -2,6 +2,7 @@
 
 import os
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from quotewatch.bus.opening import open_bus
 from quotewatch.bus.port import Bus
@@ -11,8 +12,10 @@ from quotewatch.metrics.recorder import Recorder
 from quotewatch.objects.opening import open_objects
 from quotewatch.objects.port import ObjectStore
 from quotewatch.settings import Settings
-from quotewatch.tables.catalog import Tables, catalog_properties
-from quotewatch.tables.commit import Committer
+
+if TYPE_CHECKING:
+    from quotewatch.tables.catalog import Tables
+    from quotewatch.tables.commit import Committer
 
 
 class Resources:
@@ -40,14 +43,19 @@ class Resources:
         return open_objects(self.settings.effective_objects)
 
     @cached_property
-    def tables(self) -> Tables:
+    def tables(self) -> "Tables":
         """The tables."""
+        # Here, because they take a second to load and `predict` needs none.
+        from quotewatch.tables.catalog import Tables, catalog_properties  # noqa: PLC0415
+
         settings = self.settings
         return Tables(catalog_properties(settings.catalog, settings.warehouse, settings.data_dir))
 
     @cached_property
-    def committer(self) -> Committer:
+    def committer(self) -> "Committer":
         """The one way into the tables."""
+        from quotewatch.tables.commit import Committer  # noqa: PLC0415
+
         return Committer(self.tables, clock=self.clock)
 
     def create_names(self) -> bool:

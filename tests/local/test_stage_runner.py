@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
@@ -15,12 +15,18 @@ from typing import Any
 import pytest
 
 from quotewatch.__main__ import main
+from quotewatch.bus.port import Message
+from quotewatch.bus.sqlite import SqliteBus
+from quotewatch.bus.topology import COMMITTED, topology
+from quotewatch.frames import FrameEncoder, decode
 from quotewatch.local.stage_runner import NAMES
 from quotewatch.tables.catalog import Tables, catalog_properties
 from tests.emulator import free_port
 from tests.fakes.rest import HANG, Reply, TradesOverRest, trades_over_rest
 from tests.functions.serving import DOORS
+from tests.stages.test_label import steady
 from tests.tables.desk import frame, open_desk, store
+from tests.tables.labelled import store_some
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 60.0  # far beyond what is needed: only a failure waits so long
@@ -157,6 +163,42 @@ def test_a_run_that_failed_last_is_the_exit_code_of_a_loop(tmp_path: Path) -> No
         assert "did not answer" in report(process)["streams"]["events"]["error"]
         process.send_signal(signal.SIGINT)
         assert process.wait(PATIENCE_SECONDS) == 1
+
+
+def test_label_does_not_wait_for_its_time_when_features_are_committed(tmp_path: Path) -> None:
+    frames = steady(6).feature_frames([10] * 6)
+    with open_desk(tmp_path) as committer, closing(SqliteBus(tmp_path / "bus.db")) as bus:
+        store_some(committer, frames[:2])
+        with started("label", "--every", "3600", "--data", str(tmp_path)) as process:
+            assert report(process)["horizons"]["500"]["labelled"] == 0
+            made = topology()
+            bus.create(made.topics, made.subscriptions)
+            store_some(committer, frames[2:])
+            bus.publish(COMMITTED, [Message(b"news", {"table": "raw_orderbook"})])
+            bus.publish(COMMITTED, [Message(b"news", {"table": "features"})])
+            assert report(process)["horizons"]["500"]["labelled"] == 30
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(PATIENCE_SECONDS) == 0
+
+
+def test_what_waits_is_pushed_to_predict(tmp_path: Path) -> None:
+    frames = steady(1).feature_frames([5, 5])
+    with closing(SqliteBus(tmp_path / "bus.db")) as bus:
+        made = topology()
+        bus.create(made.topics, made.subscriptions)
+        with started("predict", "--every", "0.1", "--data", str(tmp_path)) as process:
+            bus.publish("features", [FrameEncoder().encode(each) for each in frames])
+            answered = 0
+            while answered < len(frames):
+                answered += report(process).get("frames", 0)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(PATIENCE_SECONDS) == 0
+        waiting = bus.peek("predictions.write")
+    answers = [decode(each.message) for each in waiting]
+    assert [(each.id.epoch, each.id.seq) for each in answers] == [
+        (each.id.epoch, each.id.seq) for each in frames
+    ]
+    assert all(each.rows.num_rows == 0 for each in answers)  # nobody has learnt anything
 
 
 @pytest.mark.parametrize("command", [["redrive"], ["repair-ledger", "events"], ["tables"]])
