@@ -24,9 +24,8 @@ from quotewatch.tables.catalog import Tables, catalog_properties
 from tests.emulator import free_port
 from tests.fakes.rest import HANG, Reply, TradesOverRest, trades_over_rest
 from tests.functions.serving import DOORS
-from tests.stages.test_label import steady
 from tests.tables.desk import frame, open_desk, store
-from tests.tables.labelled import store_some
+from tests.tables.labelled import steady, store_some
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 60.0  # far beyond what is needed: only a failure waits so long

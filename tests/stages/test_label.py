@@ -24,6 +24,7 @@ from tests.tables.labelled import (
     assert_labels,
     label_now,
     labels_in,
+    steady,
     store_some,
 )
 
@@ -34,16 +35,6 @@ SECOND = 1_000_000
 def committer(tmp_path: Path) -> Iterator[Committer]:
     with open_desk(tmp_path) as opened:
         yield opened
-
-
-def steady(seconds: float, *, symbol: str = "BTC-USD", every: float = 0.1) -> Run:
-    """Make a book that moves now and then."""
-    run = Run()
-    rng = random.Random(7)
-    for number in range(round(seconds / every)):
-        price = Decimal(100) + Decimal(rng.choice((0, 0, 1, 2))) / 100
-        run.update(symbol, 1, 1, round(number * every * SECOND), price)
-    return run
 
 
 def test_rows_are_labelled_as_soon_as_their_future_is_certain(committer: Committer) -> None:

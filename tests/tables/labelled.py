@@ -1,5 +1,6 @@
 """Runs of a gateway made up row by row, stored frame by frame, and their labels read back."""
 
+import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -7,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from quotewatch.clock import SystemClock
+from quotewatch.clock import US_PER_SECOND, SystemClock
 from quotewatch.frames import Frame, FrameId
 from quotewatch.metrics.recorder import Recorder
 from quotewatch.stages.label import LabelReport, LabelStage
@@ -79,6 +80,16 @@ class Run:
             if said is not None:
                 found[place] = said[0], float(said[1].bid + said[1].ask) / 2
         return found
+
+
+def steady(seconds: float, *, symbol: str = "BTC-USD", every: float = 0.1) -> Run:
+    """Make a book that moves now and then."""
+    run = Run()
+    rng = random.Random(7)
+    for number in range(round(seconds / every)):
+        price = Decimal(100) + Decimal(rng.choice((0, 0, 1, 2))) / 100
+        run.update(symbol, 1, 1, round(number * every * US_PER_SECOND), price)
+    return run
 
 
 def _cut(values: Sequence[Any], sizes: Sequence[int]) -> list[Sequence[Any]]:

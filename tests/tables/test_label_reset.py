@@ -6,9 +6,8 @@ import pytest
 from quotewatch.tables.commit import Committer, read_ledger
 from quotewatch.tables.label_reset import forget_labels
 from quotewatch.tables.upkeep import Compaction, compact
-from tests.stages.test_label import steady
 from tests.tables.desk import NOON_NS, never, open_desk
-from tests.tables.labelled import label_now, labels_in, store_some
+from tests.tables.labelled import label_now, labels_in, steady, store_some
 
 
 @pytest.fixture
