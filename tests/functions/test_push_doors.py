@@ -34,11 +34,10 @@ from quotewatch.stages.write import build as build_write
 from tests.functions.serving import PATIENCE_SECONDS, Served, serving
 from tests.functions.test_doors import hide_ledger
 from tests.learning.test_serving import serve
-from tests.stages.test_label import steady
 from tests.stages.test_predict import FIRST, SECOND, asked, expected, features, without_time
 from tests.tables.desk import open_desk
 from tests.tables.frames import EPOCH, relabelled
-from tests.tables.labelled import store_some
+from tests.tables.labelled import steady, store_some
 
 ROOT = Path(__file__).parents[2]
 _WORKER = re.compile(r"Booting worker with pid: ([0-9]+)")
