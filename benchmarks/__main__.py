@@ -11,13 +11,17 @@ from benchmarks import (
     _timing,
     bytes_on_bus,
     end_to_end,
+    feed_to_prediction,
     freshness,
     hotpath,
+    label,
+    predict,
     receivers,
     soak,
     table_bytes,
     table_growth,
     trade_lookup,
+    train,
     write_path,
 )
 
@@ -30,6 +34,10 @@ _BENCHMARKS: Mapping[str, ModuleType] = {
     "table_growth": table_growth,
     "trade_lookup": trade_lookup,
     "table_bytes": table_bytes,
+    "label": label,
+    "train": train,
+    "predict": predict,
+    "feed_to_prediction": feed_to_prediction,
     "freshness": freshness,
     "soak": soak,
 }
@@ -43,7 +51,7 @@ def main(arguments: Sequence[str]) -> int:
     chosen = names or [name for name in _BENCHMARKS if name not in _ONLY_WHEN_NAMED]
     for name, module in _BENCHMARKS.items():
         mark = "*" if name in chosen else " "
-        print(f"{mark} {name:<14}{(module.__doc__ or '').splitlines()[0]}")
+        print(f"{mark} {name:<19}{(module.__doc__ or '').splitlines()[0]}")
     refusal = _refusal(names, options)
     if refusal:
         print(refusal)

@@ -6,7 +6,7 @@ in one object; `current` is moved forward to it.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -57,7 +57,7 @@ class Training:
         self._horizon_ms = horizon_ms
         found = self._store.newest()
         self.refused = found.refused
-        self._stored: Version | None = found.version
+        self.stored: Version | None = found.version
         self._model = Model.fresh(horizon_ms, 0)
         self._window = ScoreWindow.empty()
         self._before: pa.Table | None = None  # the batch before: its labels were known
@@ -69,9 +69,10 @@ class Training:
             return
         with named("labels"):
             marks = read_ledger(labels).marks
-            self._begin(marks.get(line_mark(self._horizon_ms), 0))
-            first = max(self._model.position, marks.get(first_batch_mark(self._horizon_ms), 0))
             last = marks.get(batch_mark(self._horizon_ms), 0)
+            again = marks.get(line_mark(self._horizon_ms), 0)
+            self._begin(f"{labels.metadata.table_uuid}/{again}", last)
+            first = max(self._model.position, marks.get(first_batch_mark(self._horizon_ms), 0))
             # With the batch before, whose labels say what was last known of each product.
             for batch in label_batches(labels, self._horizon_ms, max(1, first), last):
                 if batch.number > first:
@@ -85,37 +86,47 @@ class Training:
         labels = self._tables.find("labels")
         if labels is not None:
             self._keep(labels)
-        if self._stored is not None:
-            self._store.advance(self._stored.model.version)
+        if self.stored is not None:
+            # One that cannot answer yet does not take the place of one that does.
+            if self.stored.model.ready:
+                self._store.advance(self.stored.model.version)
             self._store.prune()
-        return self._stored
+        return self.stored
 
-    def _begin(self, line: int) -> None:
-        """Go on with the newest version; from nothing where labels were made anew since."""
-        if self._stored is not None and self._stored.model.line >= line:
-            self._model, self._window = self._stored.model, self._stored.window
-        else:
-            self._model, self._window = Model.fresh(self._horizon_ms, line), ScoreWindow.empty()
+    def _begin(self, source: str, last: int) -> None:
+        """Go on with the newest version, or from nothing where these are other labels.
+
+        What does not load may stand in the way of names to come: a new line goes around it.
+        """
+        stored = self.stored
+        if stored is None or stored.model.source != source or stored.model.position > last:
+            line = self._next_line() if self._store.versions() else 0
+            self._model = Model.fresh(self._horizon_ms, line, source)
+            return
+        line = self._next_line() if self.refused else stored.model.line
+        self._model, self._window = replace(stored.model, line=line), stored.window
+
+    def _next_line(self) -> int:
+        return 1 + max(int(name.partition("-")[0]) for name in self._store.versions())
 
     def _learn(self, model: Model, batch: LabelBatch) -> Step:
         inputs = inputs_of(batch.rows)
         labels = np.asarray(batch.rows.column("label").to_numpy(), np.int32)
         if model.ready:
-            scored = inputs.usable & self._not_known(batch.rows)
+            scored = inputs.usable & self._not_known(model, batch.rows)
             self._score(model, batch, inputs, labels, scored)
-        self._model = learn(model, inputs, labels, batch.number)
+        until_us = max(model.learnt_until_us, int(_times(batch.rows).max()))
+        learnt = learn(model, inputs, labels, batch.number)
+        self._model = replace(learnt, learnt_until_us=until_us)
         return Step(len(labels), int(np.count_nonzero(~inputs.usable)))
 
-    def _not_known(self, rows: pa.Table) -> npt.NDArray[np.bool_]:
-        """Say which rows were seen when no label of the batch before was beyond them yet.
+    def _not_known(self, model: Model, rows: pa.Table) -> npt.NDArray[np.bool_]:
+        """Say which rows were seen when every label that was learnt could be known.
 
-        The model has learnt these labels: to ask it about an earlier moment would be to peek.
+        To ask the model about an earlier moment would be to peek.
         """
-        times = _times(rows)
-        if self._before is None or not self._before.num_rows:
-            return np.ones(times.size, np.bool_)
-        known_us = int(_times(self._before).max()) + self._horizon_ms * _US_PER_MS
-        return times >= known_us
+        known_us = model.learnt_until_us + self._horizon_ms * _US_PER_MS
+        return _times(rows) >= known_us
 
     def _score(
         self,
@@ -135,7 +146,7 @@ class Training:
 
     def _keep(self, labels: Table) -> None:
         """Store the model as a version, unless it is one already."""
-        model, stored = self._model, self._stored
+        model, stored = self._model, self.stored
         if not model.position:
             return
         if stored is not None and stored.model.version == model.version:
@@ -146,7 +157,7 @@ class Training:
         }
         version = Version(model, report, self._window)
         self._store.create(version)
-        self._stored = version
+        self.stored = version
 
     def _served(self, labels: Table, model: Model) -> dict[str, Any]:
         """Score the predictions that are stored against the newest labels."""
@@ -156,19 +167,21 @@ class Training:
 
 
 def served(rows: pa.Table, answers: pa.Table, line: int, horizon_us: int) -> dict[str, Any]:
-    """Score answers against labels. One by a model that knew the label already does not count."""
+    """Score answers against labels; those that came when the label was stored do not count."""
     known = _persisted(None, rows, horizon_us)
     given = _valid(answers.column("probability"))
-    versions = answers.column("model_version").to_pylist()
     batches = _integers(rows, "batch")
-    knew = np.array(
+    late = given & (_times(answers, "predicted_at") >= _times(rows, "labeled_at"))
+    # Of a model that has learnt the label it answers; of another line nobody can say.
+    versions = answers.column("model_version").to_pylist()
+    late |= np.array(
         [
-            version is not None and version >= f"{line:03d}-{batch:09d}"
+            version is not None and not _is_innocent(version, line, batch)
             for version, batch in zip(versions, batches.tolist(), strict=True)
         ],
         np.bool_,
     )
-    counted = given & ~knew
+    counted = given & ~late
     window = ScoreWindow.empty().add(
         batches[counted],
         rows.column("symbol").filter(pa.array(counted)).to_pylist(),
@@ -178,7 +191,11 @@ def served(rows: pa.Table, answers: pa.Table, line: int, horizon_us: int) -> dic
         known[counted],
     )
     said = window.report()
-    return {**said, "unanswered": int(np.count_nonzero(~given)), "too_late": int(knew.sum())}
+    return {**said, "unanswered": int(np.count_nonzero(~given)), "too_late": int(late.sum())}
+
+
+def _is_innocent(version: str, line: int, batch: int) -> bool:
+    return f"{line:03d}-" < version < f"{line:03d}-{batch:09d}"
 
 
 def _persisted(before: pa.Table | None, rows: pa.Table, horizon_us: int) -> npt.NDArray[np.int8]:
@@ -192,8 +209,10 @@ def _persisted(before: pa.Table | None, rows: pa.Table, horizon_us: int) -> npt.
     return found[both.num_rows - rows.num_rows :]
 
 
-def _times(rows: pa.Table) -> npt.NDArray[np.int64]:
-    column: Any = rows.column("exchange_time").cast(pa.int64())
+def _times(rows: pa.Table, name: str = "exchange_time") -> npt.NDArray[np.int64]:
+    """Return a column of times in microseconds, 0 where there is none."""
+    column: Any = rows.column(name).cast(pa.int64())
+    column = column.fill_null(0)
     return np.asarray(column.to_numpy(), np.int64)
 
 

@@ -87,7 +87,8 @@ def persisted(
 ) -> npt.NDArray[np.int8]:
     """Return for each row the newest label of its product that was known then, or UNKNOWN.
 
-    A label is known a horizon after its row, in exchange time. `codes` tell lives of books apart.
+    A label is known once a horizon has passed since its row, in exchange time: what comes at that
+    very time may be what decides it. `codes` tell lives of books apart.
     """
     if not len(codes):
         return np.empty(0, np.int8)
@@ -98,9 +99,9 @@ def persisted(
     width = int(times.max()) + 1
     keys = (ranks * width + times)[order]
     wanted = ranks * width + np.maximum(times - horizon_us, 0)
-    newest = order[np.searchsorted(keys, wanted, "right") - 1]
+    newest = order[np.searchsorted(keys, wanted, "left") - 1]
     # Where there is none, the place found belongs to the product before, or is the last of all.
-    known = (ranks[newest] == ranks) & (times[newest] + horizon_us <= times)
+    known = (ranks[newest] == ranks) & (times[newest] + horizon_us < times)
     return np.where(known, labels[newest], UNKNOWN).astype(np.int8)
 
 

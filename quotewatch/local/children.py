@@ -20,7 +20,7 @@ STOP_SECONDS = 15.0  # the gateway takes up to 8 s by itself
 
 _PR_SET_PDEATHSIG = 1
 _TAIL_LINES = 15
-_PATIENCE = 5
+_PATIENCE = 15  # of many that start at once while a gateway works
 
 
 class ChildError(QuoteWatchError):

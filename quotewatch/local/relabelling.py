@@ -20,6 +20,8 @@ def relabel(horizon_ms: int, data: Path | None, out: TextIO, progress: TextIO) -
     configure_logs()
     console = Console(file=progress)
     with closing(Resources(settings_of_run(data))) as resources:
+        # Looked at first: what cannot be made anew is not removed.
+        Histories(resources.tables).check()
         gone = forget_labels(resources.committer, horizon_ms)
         labelled = frames = 0
         with console.status(f"labelling at {horizon_ms} ms") as status:

@@ -9,11 +9,11 @@ from threading import Thread
 from typing import Any
 
 from quotewatch.local.children import Child
-from quotewatch.local.stage_runner import NAMES
+from quotewatch.local.stage_runner import NAMES, PUSHED
 
 # Seconds between two runs where everything lasts half a minute.
 INTERVALS = {
-    "write": 2.0, "predict": 1.0, "label": 10.0, "train": 5.0, "reconcile": 5.0, "maintain": 15.0,
+    "write": 2.0, "predict": 1.0, "label": 10.0, "train": 3.0, "reconcile": 5.0, "maintain": 15.0,
 }  # fmt: skip
 SETTLE_SECONDS = "6"  # trades of frames that are on their way are not fetched
 
@@ -80,7 +80,8 @@ class StageProcesses:
                 data / f"{name}.log",
                 environment,
                 speaks=True,
-                patient=True,  # a gateway that waits loses its connections
+                # A gateway that waits loses its connections; answers are not to wait either.
+                patient=name != PUSHED,
             )
             for name in NAMES
         ]

@@ -29,7 +29,7 @@ class State(IntEnum):
     WAITING = 0
     LABELLED = 1
     CLOSED = 2  # its book or its connection ended before the horizon was reached
-    HOLE = 3  # features are missing for good where the answer may have been
+    HOLE = 3  # frames are missing for good in which the answer may have been
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,7 @@ class Known:
     conn_ends: Mapping[int, int] = field(default_factory=dict)
     sightings: Sequence[Sighting] = ()
     holes: Sequence[tuple[int, int]] = ()  # exchange times between which rows may be missing
+    unwritten: Sequence[tuple[int, int]] = ()  # arrivals between which ends may be missing
     over: bool = False  # nothing will come any more
 
 
@@ -121,23 +122,28 @@ def _states(rows: Rows, asked: Numbers, targets: Numbers, known: Known) -> npt.N
     for conn in np.unique(conns).tolist():
         mine = conns == conn
         progress = _Progress.of(rows, conn, known)
-        books = rows.books[asked[mine]]
-        states[mine] = _judge(progress, books, targets[mine], seen, known)
+        states[mine] = _judge(progress, rows, asked[mine], targets[mine], seen, known)
     return states
 
 
 def _judge(
-    progress: "_Progress", books: Numbers, targets: Numbers, seen: Mapping[int, int], known: Known
+    progress: "_Progress",
+    rows: Rows,
+    asked: Numbers,
+    targets: Numbers,
+    seen: Mapping[int, int],
+    known: Known,
 ) -> npt.NDArray[np.int8]:
     reached = progress.reached(targets)
     # Strictly beyond: a row of exactly that time may still be on its way.
     passed = progress.reached(targets + LATENESS_US + 1) != NEVER
-    codes, places = np.unique(books, return_inverse=True)
+    codes, places = np.unique(rows.books[asked], return_inverse=True)
     ends = np.array([known.ends.get(code, NEVER) for code in codes.tolist()], np.int64)[places]
     last = np.array([seen[code] for code in codes.tolist()], np.int64)[places]
     is_reached, has_ended = reached != NEVER, ends != NEVER
-    proven = (last >= reached) | (known.events_until > reached)
-    alive = is_reached & np.where(has_ended, ends >= reached, proven)
+    # An end that is known may not be the first: only the whole journal until then says so.
+    told = last >= reached
+    alive = is_reached & (told | (known.events_until > reached)) & (ends >= reached)
     over = known.over or known.features_until >= progress.end
     complete = known.over | (known.features_until >= ends)
     closed = has_ended & ((is_reached & (ends < reached)) | (~is_reached & complete))
@@ -146,6 +152,9 @@ def _judge(
         closed |= ~alive
     states = np.full(targets.size, State.WAITING, np.int8)
     states[alive & passed] = State.LABELLED
+    arrivals = rows.arrivals[asked]
+    for low, high in known.unwritten:
+        states[alive & passed & ~told & (reached > low) & (arrivals < high)] = State.HOLE
     states[closed & ~(alive & passed)] = State.CLOSED
     return states
 

@@ -7,6 +7,7 @@ left out, and a frame without answers goes out all the same: so a hole still mea
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -151,7 +152,7 @@ def answers(rows: pa.RecordBatch, models: Sequence[Model], now_us: int) -> pa.Re
     given = [model.answers(inputs) for model in models]
     if usable.size < rows.num_rows:
         given = [(probability[usable], prediction[usable]) for probability, prediction in given]
-    places = _array(pa.int32(), np.tile(usable, len(models)))
+    places = _array(pa.int32(), usable if len(models) == 1 else np.tile(usable, len(models)))
     # With one horizon and nothing left out, columns pass as they came.
     passing = len(places) == rows.num_rows and len(models) == 1
     asked = [rows.column(name) for name in ("symbol", "exchange_time", "received_at")]
@@ -175,8 +176,13 @@ def _array(kind: Any, values: Any) -> Any:  # noqa: ANN401 - the stubs know no k
 
 def _versions(models: Sequence[Model], count: int) -> Any:  # noqa: ANN401 - of two parameters
     codes = np.repeat(np.arange(len(models), dtype=np.int8), count)
-    words = pa.array([model.version for model in models], pa.string())
+    words = _words(tuple(model.version for model in models))
     return pa.DictionaryArray.from_arrays(_array(pa.int8(), codes), words, safe=False)
+
+
+@lru_cache(maxsize=16)
+def _words(words: tuple[str, ...]) -> "pa.StringArray":
+    return pa.array(words, pa.string())
 
 
 def _joined(parts: Sequence[Any]) -> Any:  # noqa: ANN401 - of any numbers

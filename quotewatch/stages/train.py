@@ -10,6 +10,7 @@ from typing import Any
 
 from quotewatch.clock import Clock
 from quotewatch.errors import QuoteWatchError
+from quotewatch.learning.document import Version
 from quotewatch.logs import get_logger
 from quotewatch.metrics.recorder import Recorder
 from quotewatch.objects.port import ObjectStore
@@ -92,6 +93,7 @@ class TrainStage:
     def _train(self, horizon_ms: int, report: ModelReport, deadline: float) -> None:
         training = Training(self._tables, self._objects, horizon_ms)
         report.refused = training.refused
+        _tell(report, training.stored)
         began = self._clock.monotonic()
         for step in training.steps():
             now = self._clock.monotonic()
@@ -103,11 +105,14 @@ class TrainStage:
                 report.finished = False
                 break
             began = now
-        version = training.finish()
-        if version is not None:
-            report.version, report.ready = version.model.version, version.model.ready
-            report.labels = sum(version.model.classes)
-            report.scores = version.report
+        _tell(report, training.finish())
+
+
+def _tell(report: ModelReport, version: Version | None) -> None:
+    if version is not None:
+        report.version, report.ready = version.model.version, version.model.ready
+        report.labels = sum(version.model.classes)
+        report.scores = version.report
 
 
 def build(resources: Resources) -> TrainStage:

@@ -17,7 +17,7 @@ from pyiceberg.expressions import EqualTo
 from pyiceberg.table import Table
 
 from quotewatch.intervals import Intervals
-from quotewatch.market.labels import LATENESS_US, NEVER
+from quotewatch.market.labels import LATENESS_US, NEVER, Numbers
 from quotewatch.streams import EVENTS, FEATURES
 from quotewatch.tables.catalog import Tables
 from quotewatch.tables.commit import read_ledger
@@ -41,6 +41,7 @@ class History:
     events: Table | None
     stored: Intervals  # frames of features up to `until`
     until: int
+    events_certain: Intervals  # frames of the journal, those that were given up included
     events_stored: Intervals
     newest: int  # seconds: when its newest frame was published, 0 where that is forgotten
     over: bool  # nothing is expected of it any more
@@ -51,8 +52,7 @@ class History:
         last = self.stored.last
         if last is None:
             return -1
-        arrivals = self._of_frames(Intervals.of_numbers([last]), "arrival")
-        return int(arrivals.max(initial=-1))
+        return _most(_in_frame(self.features, self.epoch, last, "arrival"), -1)
 
     @cached_property
     def hole_times(self) -> tuple[tuple[int, int], ...]:
@@ -60,22 +60,43 @@ class History:
         lost = Intervals.of([(0, self.until)] if self.until >= 0 else []) - self.stored
         return tuple(self._around(first, last) for first, last in lost)
 
-    def _around(self, first: int, last: int) -> tuple[int, int]:
-        before = self._of_frames(self.stored & Intervals.of([(first - 1, first - 1)]))
-        after = self._of_frames(self.stored & Intervals.of([(last + 1, last + 1)]))
-        return (
-            int(before.max()) - LATENESS_US if before.size else 0,
-            int(after.min()) + LATENESS_US if after.size else NEVER,
+    @cached_property
+    def unwritten(self) -> tuple[tuple[int, int], ...]:
+        """The arrivals between which the journal may have said what was lost with its frames."""
+        if self.events is None or self.events_certain.last == NEVER:
+            return ()
+        lost = self.events_certain - self.events_stored
+        return tuple(
+            (
+                _most(_in_frame(self.events, self.epoch, first - 1, "arrival"), -1),
+                _least(_in_frame(self.events, self.epoch, last + 1, "arrival"), NEVER),
+            )
+            for first, last in lost
         )
 
-    def _of_frames(self, seqs: Intervals, column: str = "exchange_time") -> Any:  # noqa: ANN401
-        if not seqs:
-            return np.empty(0, np.int64)
-        mine = EqualTo(term="epoch", value=self.epoch)
-        rows = current(self.features, "exchange_time", mine).rows
-        field = ds.field("seq")
-        chosen = (ds.field("epoch") == self.epoch) & (field >= seqs.first) & (field <= seqs.last)
-        return np.asarray(read(rows, (column,), chosen).column(column).cast(pa.int64()).to_numpy())
+    def _around(self, first: int, last: int) -> tuple[int, int]:
+        before = _in_frame(self.features, self.epoch, first - 1, "exchange_time")
+        after = _in_frame(self.features, self.epoch, last + 1, "exchange_time")
+        return _most(before, LATENESS_US) - LATENESS_US, _least(
+            after, NEVER - LATENESS_US
+        ) + LATENESS_US
+
+
+def _in_frame(table: Table, epoch: str, seq: int, column: str) -> Numbers:
+    """Return one column of one frame's rows."""
+    mine = EqualTo(term="epoch", value=epoch)
+    rows = current(table, column, mine).rows
+    chosen = (ds.field("epoch") == epoch) & (ds.field("seq") == seq)
+    found: Any = read(rows, (column,), chosen).column(column).cast(pa.int64())
+    return np.asarray(found.to_numpy(), np.int64)
+
+
+def _most(numbers: Numbers, otherwise: int) -> int:
+    return int(numbers.max()) if numbers.size else otherwise
+
+
+def _least(numbers: Numbers, otherwise: int) -> int:
+    return int(numbers.min()) if numbers.size else otherwise
 
 
 class Histories:
@@ -100,6 +121,11 @@ class Histories:
     def _permanent(self) -> Permanent:
         return _given_up(self._tables)
 
+    def check(self) -> None:
+        """Raise if a ledger cannot be read, before anything is done that relies on it."""
+        for epoch in self.listed():
+            self.of(epoch)
+
     def listed(self) -> list[str]:
         """Name the epochs that the ledger knows, oldest first."""
         return sorted(self.ledger.epochs)
@@ -122,16 +148,18 @@ class Histories:
             until = -1 if stored.last is None else stored.last
             everything = Intervals.of([(0, NEVER)])
             return History(
-                epoch, self._features, self._events, stored, until, everything, 0, over=True
-            )
+                epoch, self._features, self._events, stored, until, everything, everything, 0,
+                over=True,
+            )  # fmt: skip
         prefix = self._certain(FEATURES.name, epoch, entry)
         stored = entry.done & prefix
         until = -1 if stored.last is None else stored.last
         newest = max((each.newest for each in self.ledger.epochs.values()), default=0)
         told = self._journal.epochs.get(epoch, EpochEntry(partial=epoch <= self._journal.floor))
+        certain = self._certain(EVENTS.name, epoch, told)
         return History(
-            epoch, self._features, self._events, stored, until,
-            self._certain(EVENTS.name, epoch, told),
+            epoch, self._features, self._events, stored, until, certain,
+            certain if told.partial else certain & told.done,
             entry.newest, over=entry.newest < newest - _OVER_SECONDS,
         )  # fmt: skip
 

@@ -16,7 +16,7 @@ import pyarrow.dataset as ds
 from pyiceberg.expressions import And, EqualTo, GreaterThanOrEqual, In, LessThanOrEqual
 from pyiceberg.table import Table
 
-from quotewatch.streams import FEATURE_COLUMNS, LINEAGE
+from quotewatch.streams import FEATURE_COLUMNS, LINEAGE, TIME
 from quotewatch.tables.dataset import current, read
 
 _AT_FIRST = 8  # batches
@@ -27,7 +27,7 @@ _COLUMNS = (
     *LINEAGE.names, "symbol", "book", "exchange_time", "arrival", "label", "labeled_at", "batch",
     "mid", *FEATURE_COLUMNS,
 )  # fmt: skip
-_ANSWERS = (*LINEAGE.names, "model_version", "probability", "prediction")
+_ANSWERS = (*LINEAGE.names, "model_version", "probability", "prediction", "predicted_at")
 
 Numbers = npt.NDArray[np.int64]
 
@@ -110,7 +110,7 @@ def _answers(predictions: Table, horizon_ms: int, labels: pa.Table) -> pa.Table:
 
 def _no_answers() -> pa.Table:
     kinds = {**{field.name: field.type for field in LINEAGE}, "model_version": pa.string()}
-    kinds |= {"probability": pa.float64(), "prediction": pa.int32()}
+    kinds |= {"probability": pa.float64(), "prediction": pa.int32(), "predicted_at": TIME}
     return pa.schema(list(kinds.items())).empty_table()
 
 

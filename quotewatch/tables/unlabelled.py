@@ -220,6 +220,7 @@ def _known(
         journal.conn_ends,
         journal.sightings,
         history.hole_times,
+        history.unwritten,
         history.over,
     )
 

@@ -89,7 +89,7 @@ def test_persisted_is_the_newest_label_known_by_then(
     rows = [(row[0], row[1], row[2] * 100 + place, row[3]) for place, row in enumerate(rows)]
     expected = []
     for code, at, _, _ in rows:
-        known = [row for row in rows if row[0] == code and row[1] + horizon_us <= at]
+        known = [row for row in rows if row[0] == code and row[1] + horizon_us < at]
         newest = max(known, key=lambda row: (row[1], row[2]), default=(0, 0, 0, UNKNOWN))
         expected.append(newest[3])
     codes, times, arrivals, ones = np.array(rows, np.int64).reshape(-1, 4).T

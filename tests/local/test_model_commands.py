@@ -121,6 +121,19 @@ def test_labels_are_made_anew_and_learnt_from_the_beginning(
     assert listed["versions"][listed["current"]]["labels"] == len(before)
 
 
+def test_labels_that_could_not_be_made_anew_are_not_removed(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with open_desk(run) as committer:
+        before = labels_in(committer)
+        table = committer.tables.load("features")
+        table.append(table.scan().to_arrow().slice(0, 1))
+    assert main(["relabel", "--horizon-ms", "500", "--data", str(run)]) == 1
+    assert "repair-ledger features" in capsys.readouterr().err
+    with open_desk(run) as committer:
+        assert labels_in(committer) == before
+
+
 def test_a_horizon_nobody_has_labelled_is_labelled(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

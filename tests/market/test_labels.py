@@ -87,6 +87,30 @@ def test_a_quiet_book_is_known_to_live_only_as_far_as_the_journal_is_complete() 
     assert states([quiet, busy], 500_000, ended)[0] == State.CLOSED
 
 
+def test_an_end_that_is_known_may_not_be_the_first() -> None:
+    """A later life of the book is stored, what ended this one is on its way."""
+    seen = [row(0, 0), row(9 * SECOND, 5, symbol="ETH-USD")]
+    known = Known(features_until=9, events_until=3, ends={0: 7})
+    assert states(seen, 500_000, known)[0] == State.WAITING
+    known = Known(features_until=9, events_until=9, ends={0: 7})
+    assert states(seen, 500_000, known)[0] == State.LABELLED
+
+
+def test_no_label_rests_on_a_part_of_the_journal_that_is_lost() -> None:
+    seen = [row(0, 0), row(9 * SECOND, 5, symbol="ETH-USD"), row(20 * SECOND, 9, symbol="ETH-USD")]
+    for lost, expected in (
+        ((3, 4), State.HOLE),
+        ((-1, 0), State.LABELLED),
+        ((5, 8), State.LABELLED),
+    ):
+        known = Known(features_until=9, events_until=10, unwritten=[lost])
+        assert states(seen, 500_000, known)[0] == expected
+    # A later row of the book proves that it lived.
+    seen.append(row(9 * SECOND, 6))
+    known = Known(features_until=9, events_until=10, unwritten=[(3, 4)])
+    assert states(seen, 500_000, known)[0] == State.LABELLED
+
+
 def test_the_journal_says_how_far_a_silent_connection_has_come() -> None:
     told = [Sighting(1, 9 * SECOND, 3)]
     known = Known(features_until=3, events_until=4, sightings=told)
@@ -180,12 +204,14 @@ def test_whatever_was_known_before_the_labels_are_those_of_the_slow_way(
     refused: set[Row] = set()
     for until in [*sorted(random.Random(seed).sample(range(last + 1), min(3, last))), last]:
         known_rows = [each for each in rows if each.arrival <= until]
-        known_ends = [end for end in ends if end.arrival <= until]
+        # The journal is stored by itself, and may come later than the rows.
+        journal_until = last + 1 if until == last else random.Random(seed).randint(0, until + 1)
+        known_ends = [end for end in ends if end.arrival < journal_until]
         if not known_rows:
             continue
         random.Random(seed).shuffle(known_rows)
         columns, codes = rows_of(known_rows)
-        known = Known(until, until + 1, ends_by_code(known_rows, known_ends, codes))
+        known = Known(until, journal_until, ends_by_code(known_rows, known_ends, codes))
         outcome = label(columns, np.arange(len(known_rows)), horizon_us, known)
         for place, each in enumerate(known_rows):
             state = State(outcome.states[place])

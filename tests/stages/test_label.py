@@ -230,6 +230,49 @@ def test_labels_are_the_same_whatever_came_when_and_whoever_looked(
         assert done == len(frames)
 
 
+def a_book_that_ends_among_others() -> Run:
+    run = Run()
+    for step in range(10):
+        run.update("BTC-USD", 1, 1, step * 100_000, Decimal(100))
+    run.invalid("BTC-USD", 1, 1)
+    for step in range(10, 60):
+        run.update("ETH-USD", 1, 1, step * 100_000, Decimal(10))
+    run.update("BTC-USD", 3, 1, 6_000_000, Decimal(200))
+    for step in range(61, 90):
+        run.update("ETH-USD", 1, 1, step * 100_000, Decimal(10))
+    return run
+
+
+def test_labels_are_the_same_when_the_journal_is_stored_last(committer: Committer) -> None:
+    run = a_book_that_ends_among_others()
+    frames = run.feature_frames([10] * 9)
+    store_some(committer, frames)
+    label_now(committer)  # a later life of the book is known, and not what ended this one
+    run.final(len(frames))
+    store_some(committer, run.event_frames([]))
+    label_now(committer)
+    assert_labels(committer, run.expected(frames, 500_000))
+
+
+def test_a_journal_frame_that_is_lost_costs_the_labels_that_would_rest_on_it(
+    committer: Committer,
+) -> None:
+    run = a_book_that_ends_among_others()
+    frames = run.feature_frames([10] * 9)
+    run.final(len(frames))
+    exact = run.expected(frames, 500_000)
+    lost, told = run.event_frames([1, 1])
+    store_some(committer, frames)
+    store(committer, [told], aside=[Seen(EPOCH, lost.id.seq, NOON_NS)])
+    report = label_now(committer).horizons["500"]
+    assert report.undecidable["hole"] > 0
+    store_some(committer, [lost])
+    label_now(committer)
+    rows = {(row["epoch"], row["seq"], row["row"]): row for row in labels_in(committer)}
+    assert rows.keys() <= exact.keys()
+    assert all(row["label"] == exact[place][0] for place, row in rows.items())
+
+
 # Frames that are given up, and epochs that are forgotten
 
 

@@ -22,6 +22,7 @@ from quotewatch.stages.train import ModelReport, TrainStage
 from quotewatch.streams import PREDICTIONS
 from quotewatch.tables.commit import Committer
 from quotewatch.tables.label_reset import forget_labels
+from quotewatch.tables.ledger import Seen
 from tests.tables.desk import open_desk, store
 from tests.tables.labelled import EPOCH, NOON_US, Run, label_now, labels_in, store_some
 
@@ -164,7 +165,7 @@ def answers(rows: list[dict[str, Any]], version: str, probability: float) -> lis
                 "model_version": version,
                 "probability": probability if row["label"] else 1 - probability,
                 "prediction": row["label"],
-                "predicted_at": NOON_US,
+                "predicted_at": row.get("predicted_at", NOON_US),
             }
             for row in rows
             if row["seq"] == seq
@@ -222,6 +223,113 @@ def test_a_version_that_does_not_load_is_named_and_learnt_again(
     assert list(report.refused) == [good]
     assert report.error is None
     assert report.labels == len(labels_in(committer))
+
+
+def test_one_that_does_not_load_and_has_no_successor_is_gone_around(
+    committer: Committer, folder: Path
+) -> None:
+    trained(committer, folder, budget_seconds=0.0)
+    bad = trained(committer, folder).version
+    assert bad is not None
+    path = folder / "objects" / "models" / "500ms" / "versions" / bad
+    path.write_bytes(b"{}")
+    report = trained(committer, folder)
+    assert (report.error, list(report.refused)) == (None, [bad])
+    assert report.version == bad.replace("000-", "001-")
+    assert report.labels == len(labels_in(committer))
+    again = trained(committer, folder)
+    assert (again.refused, again.batches, again.version) == ({}, 0, report.version)
+
+
+def test_with_nothing_that_loads_everything_is_learnt_again_a_batch_at_a_time(
+    committer: Committer, folder: Path
+) -> None:
+    trained(committer, folder)
+    for _ in range(60):
+        for name in models(folder).versions():
+            path = folder / "objects" / "models" / "500ms" / "versions" / name
+            if name.startswith("000-"):
+                path.write_bytes(b"{}")
+        report = trained(committer, folder, budget_seconds=0.0)
+        assert report.error is None
+        if not report.batches:
+            break
+    assert report.version is not None
+    assert report.version.startswith("001-")
+    assert report.labels == len(labels_in(committer))
+
+
+def test_a_table_of_labels_that_was_made_anew_begins_a_new_model(
+    committer: Committer, folder: Path
+) -> None:
+    before = trained(committer, folder)
+    committer.tables.catalog.drop_table(("quotewatch", "labels"))
+    label_now(committer)
+    after = trained(committer, folder)
+    assert after.error is None
+    assert after.version == "001-000000001"
+    assert after.labels == before.labels == len(labels_in(committer))
+
+
+def test_a_model_that_cannot_answer_yet_does_not_take_the_place_of_one_that_does(
+    tmp_path: Path,
+) -> None:
+    frames = market()
+    with open_desk(tmp_path) as committer:
+        for part in (frames[:10], frames[10:]):
+            store_some(committer, part)
+            label_now(committer)
+        before = trained(committer, tmp_path).version
+        committer.tables.catalog.drop_table(("quotewatch", "labels"))
+        committer.tables.catalog.drop_table(("quotewatch", "features"))
+        store_some(committer, frames[:6])
+        label_now(committer)
+        after = trained(committer, tmp_path)
+    assert (after.ready, after.version) == (False, "001-000000001")
+    current = models(tmp_path).current()
+    assert current is not None
+    assert current.version == before
+
+
+def test_what_came_late_is_not_scored_by_a_model_that_knew_what_came_after(
+    tmp_path: Path,
+) -> None:
+    frames = market()
+    lost = [frames[10], frames[12], frames[14]]
+    with open_desk(tmp_path) as committer:
+        store(
+            committer,
+            [each for each in frames if each not in lost],
+            aside=[Seen(EPOCH, each.id.seq, 1) for each in lost],
+        )
+        label_now(committer)
+        for each in lost:  # redriven, one by one
+            store_some(committer, [each])
+            label_now(committer)
+        assert max(row["batch"] for row in labels_in(committer)) == 4
+        report = trained(committer, tmp_path)
+    assert report.scores["test_then_train"]["all"]["n"] == 0
+
+
+def test_an_answer_that_came_when_the_label_was_stored_does_not_count(
+    committer: Committer, folder: Path
+) -> None:
+    rows = labels_in(committer)
+    for row in rows:
+        row["predicted_at"] = row["labeled_at"]
+    store(committer, answers(rows, "000-000000000", 0.75))
+    served = trained(committer, folder).scores["served"]
+    assert (served["all"]["n"], served["too_late"]) == (0, len(rows))
+
+
+def test_answers_of_another_line_do_not_count(committer: Committer, folder: Path) -> None:
+    store(committer, answers(labels_in(committer), "000-000000000", 0.75))
+    trained(committer, folder)
+    forget_labels(committer, 500)
+    label_now(committer)
+    served = trained(committer, folder).scores["served"]
+    assert served["all"]["n"] == 0
+    assert served["too_late"] > 0
 
 
 def test_a_newer_format_is_left_to_a_newer_program(committer: Committer, folder: Path) -> None:
