@@ -12,6 +12,9 @@ ROOT = Path(__file__).parents[2]
 EXACT = {
     "gateway": "tests/gateway/test_metrics.py",
     "write": "tests/stages/test_write_metrics.py",
+    "label": "tests/stages/test_learn_metrics.py",
+    "train": "tests/stages/test_learn_metrics.py",
+    "predict": "tests/stages/test_learn_metrics.py",
 }
 
 METRICS = pytest.mark.parametrize("metric", CATALOGUE.values(), ids=lambda metric: metric.name)
