@@ -82,9 +82,9 @@ class Model:
         the same as likelier than not.
         """
         margin = self._margin(scaled(self, inputs.matrix))
-        odds = _within(margin + self._prior(), _WIDEST_MARGIN)
+        odds = np.clip(margin + self._prior(), -_WIDEST_MARGIN, _WIDEST_MARGIN)
         probability: Floats = 1.0 / (1.0 + np.exp(-odds))
-        np.copyto(probability, np.nan, where=~inputs.usable)
+        probability[~inputs.usable] = np.nan
         return probability, ((margin > 0.0) & inputs.usable).astype(np.int32)
 
     def _margin(self, matrix: Floats) -> Floats:
@@ -104,10 +104,9 @@ def scaled(model: Model, matrix: Floats) -> Floats:
     # An infinity is in a row that is not usable: its deviation does not matter, nor its warning.
     with np.errstate(invalid="ignore", over="ignore"):
         means, widths = _scale_of(model)
-        deviations: Floats = matrix - means
-        deviations /= widths
-    _within(deviations, _FARTHEST)
-    np.copyto(deviations, 0.0, where=np.isnan(deviations))
+        deviations: Floats = (matrix - means) / widths
+    np.clip(deviations, -_FARTHEST, _FARTHEST, out=deviations)
+    deviations[np.isnan(deviations)] = 0.0
     return deviations
 
 
@@ -118,13 +117,6 @@ def _scale_of(model: Model) -> tuple[Floats, Floats]:
     for each in found:
         each.flags.writeable = False
     return found
-
-
-def _within(numbers: Floats, most: float) -> Floats:
-    """Bring what lies beyond back to the limit, in place; np.clip does so in thrice the time."""
-    np.maximum(numbers, -most, out=numbers)
-    np.minimum(numbers, most, out=numbers)
-    return numbers
 
 
 def scales(model: Model) -> Floats:

@@ -18,6 +18,8 @@ from quotewatch.streams import PREDICTIONS
 
 Summary = dict[str, Any]
 
+_TO_JUDGE = 20  # rows of each kind, below which a score says nothing
+
 
 def summarize(
     seconds: float,
@@ -162,7 +164,9 @@ def _scores(scores: Mapping[str, Any]) -> str:
         f"{name} {_number(scores.get(key))} (base rate: {_number(base.get(key))})"
         for name, key in shown.items()
     ]
-    return f"{scores['n']:,} rows, {scores['base_rate']:.1%} moved: {', '.join(parts)}"
+    few = min(scores["positives"], scores["n"] - scores["positives"]) < _TO_JUDGE
+    judged = "too few to judge" if few else ", ".join(parts)
+    return f"{scores['n']:,} rows, {scores['base_rate']:.1%} moved: {judged}"
 
 
 def _number(value: float | None) -> str:
