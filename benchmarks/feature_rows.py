@@ -23,7 +23,6 @@ WINDOW_SECONDS = 0.25  # of a frame
 MINUTE = 240  # frames
 
 _FIRST_US = 1_795_219_200_000_000
-_BOOK_US = 600 * US_PER_SECOND  # then every book is sent anew
 _CONNS = 2
 _CENT = 1_000_000  # in units of 1e-8
 _NS_PER_US = 1_000
@@ -57,7 +56,9 @@ class FeatureRows:
         half = np.maximum(self._tick[codes] * (1 + 2 * restless), 1)
         columns: dict[str, Any] = {
             "symbol": self._words(codes),
-            "book": pa.array((1 + (times - _FIRST_US) // _BOOK_US).astype(np.int32)),
+            "book": pa.array(
+                np.ones(count, np.int32)
+            ),  # no ends: there is no journal to tell of them
             "exchange_time": pa.array(times).cast(TIME),
             "received_at": pa.array(times + self._random.integers(900, 9_000, count)).cast(TIME),
             "conn": pa.array((codes % _CONNS).astype(np.int32)),
@@ -127,11 +128,9 @@ def frames_of(rows: int, count: int) -> list[Message]:
 def plain(rows: pa.RecordBatch) -> labels.Rows:
     """Return rows of a market as the labeller takes them."""
     symbols: Any = rows.column("symbol")
-    codes = np.asarray(symbols.indices.to_numpy(), np.int64)
-    _, books = np.unique(codes * 1_000 + _numbers(rows, "book"), return_inverse=True)
     cents = np.rint(np.asarray(rows.column("mid")) * 100).astype(np.int64)
     return labels.Rows(
-        books.astype(np.int64),
+        np.asarray(symbols.indices.to_numpy(), np.int64),
         _numbers(rows, "conn"),
         _numbers(rows, "exchange_time"),
         _numbers(rows, "arrival"),
@@ -140,7 +139,7 @@ def plain(rows: pa.RecordBatch) -> labels.Rows:
 
 
 def known(rows: labels.Rows) -> labels.Known:
-    """Say that all of them are there, and nothing more: the last moments of a book wait."""
+    """Say that all of them are there, and nothing more: the last moments wait."""
     return labels.Known(features_until=int(rows.arrivals.max()))
 
 

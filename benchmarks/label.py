@@ -55,6 +55,8 @@ def _stage_line(rows: int) -> dict[str, object]:
     with tempfile.TemporaryDirectory() as folder:
         stored_features.put(Path(folder), _PRODUCTS, _RATE, rows, labels=False)
         found = _timing.measure(_HERE, "stage", folder)
+    if found["labelled"] < 0.9 * rows:
+        raise _timing.MeasureError(f"{found['labelled']} of {rows} rows were labelled")
     floor = _timing.measure(_HERE, "floor", str(rows))["floor"]
     return {
         "rows": rows,
