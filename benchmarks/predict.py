@@ -30,10 +30,10 @@ from quotewatch.objects.local import LocalObjects
 from quotewatch.stages.predict import PredictStage
 
 _HERE = "benchmarks.predict"
-_FRAMES = {1_000: 20, 100: 100, 10: 300}  # rows a frame -> frames a pass
-_ROUNDS = 3  # of fresh processes, ours and theirs by turns
-_PASSES = 10
-_THEIR_PASSES = 3
+_FRAMES = {1_000: 20, 100: 30, 10: 30}  # rows a frame -> frames a pass
+_ROUNDS = 4  # of fresh processes, ours and theirs by turns
+_PASSES = 60  # the cores change their speed within a second: as long for both
+_THEIR_PASSES = 15
 _THEIR_ROWS = 10_000
 _AIMED_ROWS, _AIM = 1_000, 10.0
 _PUSHED = (10, 1_000)
