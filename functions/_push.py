@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 import msgspec
 from cloudevents.http import CloudEvent
@@ -14,15 +14,7 @@ from ._door import Opening, as_json
 from quotewatch.errors import FrameError, QuoteWatchError
 from quotewatch.logs import get_logger
 from quotewatch.message import Message
-from quotewatch.stages.port import Report
-
-
-class PushedStage(Protocol):
-    """Something that messages are pushed to."""
-
-    def handle(self, message: Message) -> Report:
-        """Do what the message asks for, or raise: then it comes again."""
-        ...
+from quotewatch.stages.port import PushedStage
 
 
 class _Carried(msgspec.Struct):

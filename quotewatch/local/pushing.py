@@ -4,23 +4,15 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
-from quotewatch.bus.port import Bus, Delivery, Message
+from quotewatch.bus.port import Bus, Delivery
 from quotewatch.errors import QuoteWatchError
-from quotewatch.stages.port import Report
+from quotewatch.stages.port import PushedStage
 
 _AT_ONCE = 20  # messages a pull
 _WAIT_SECONDS = 0.25  # how long nobody asks whether to stop
 _AGAIN_SECONDS = 1  # until a message that failed comes again
-
-
-class Handler(Protocol):
-    """A stage that is pushed messages."""
-
-    def handle(self, message: Message) -> Report:
-        """Answer one message; what raises comes again."""
-        ...
 
 
 @dataclass
@@ -51,7 +43,7 @@ class Pump:
         self,
         bus: Bus,
         subscription: str,
-        handler: Handler,
+        handler: PushedStage,
         *,
         seconds: float,
         monotonic: Callable[[], float] = time.monotonic,
@@ -63,7 +55,7 @@ class Pump:
         self._monotonic = monotonic
 
     def run_once(self) -> PushReport:
-        """Push for some seconds, and what waits in any case."""
+        """Push for some seconds; without a time what waits, to its end."""
         report = PushReport()
         ends = self._monotonic() + self._seconds
         while True:
@@ -73,7 +65,8 @@ class Pump:
                 self._subscription, max_messages=_AT_ONCE, wait_seconds=wait
             )
             self._push(deliveries, report)
-            if left <= 0 and not deliveries:
+            # More may always be there: whoever was given a time keeps to it, and can be stopped.
+            if left <= 0 and (self._seconds > 0 or not deliveries):
                 return report
 
     def _push(self, deliveries: Sequence[Delivery], report: PushReport) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from quotewatch.clock import US_PER_SECOND, Clock
+from quotewatch.clock import Clock
 from quotewatch.errors import QuoteWatchError
 from quotewatch.labelling import Labelling
 from quotewatch.logs import get_logger
@@ -19,7 +19,6 @@ from quotewatch.tables.histories import Histories
 from quotewatch.tables.unlabelled import PORTION_ROWS
 
 _log = get_logger("label")
-_US_PER_MS = US_PER_SECOND // 1_000
 
 
 @dataclass

@@ -2,6 +2,8 @@
 
 from typing import Any, Protocol
 
+from quotewatch.message import Message
+
 
 class Report(Protocol):
     """What one call did: the log line, the metrics and the HTTP answer are made from it."""
@@ -21,4 +23,12 @@ class Stage(Protocol):
 
     def run_once(self) -> Report:
         """Do what there is to do, within the time it was given."""
+        ...
+
+
+class PushedStage(Protocol):
+    """Something that messages are pushed to."""
+
+    def handle(self, message: Message) -> Report:
+        """Do what the message asks for, or raise: then it comes again."""
         ...

@@ -43,7 +43,6 @@ class History:
     until: int
     events_certain: Intervals  # frames of the journal, those that were given up included
     events_stored: Intervals
-    newest: int  # seconds: when its newest frame was published, 0 where that is forgotten
     over: bool  # nothing is expected of it any more
 
     @cached_property
@@ -148,7 +147,7 @@ class Histories:
             until = -1 if stored.last is None else stored.last
             everything = Intervals.of([(0, NEVER)])
             return History(
-                epoch, self._features, self._events, stored, until, everything, everything, 0,
+                epoch, self._features, self._events, stored, until, everything, everything,
                 over=True,
             )  # fmt: skip
         prefix = self._certain(FEATURES.name, epoch, entry)
@@ -160,7 +159,7 @@ class Histories:
         return History(
             epoch, self._features, self._events, stored, until, certain,
             certain if told.partial else certain & told.done,
-            entry.newest, over=entry.newest < newest - _OVER_SECONDS,
+            over=entry.newest < newest - _OVER_SECONDS,
         )  # fmt: skip
 
     def _certain(self, stream: str, epoch: str, entry: EpochEntry) -> Intervals:

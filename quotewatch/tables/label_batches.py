@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
@@ -18,6 +17,7 @@ from pyiceberg.table import Table
 
 from quotewatch.streams import FEATURE_COLUMNS, LINEAGE, TIME
 from quotewatch.tables.dataset import current, read
+from quotewatch.tables.ordering import Numbers, integers
 
 _AT_FIRST = 8  # batches
 _ENOUGH_ROWS = 100_000
@@ -28,8 +28,6 @@ _COLUMNS = (
     "mid", *FEATURE_COLUMNS,
 )  # fmt: skip
 _ANSWERS = (*LINEAGE.names, "model_version", "probability", "prediction", "predicted_at")
-
-Numbers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,7 @@ def newest_labels(labels: Table, horizon_ms: int, last: int, rows: int) -> pa.Ta
         if found.num_rows >= rows or first == 1:
             break
         count *= 4
-    numbers = _integers(found, "batch")
+    numbers = integers(found, "batch")
     kept = [batch for batch in np.unique(numbers) if np.count_nonzero(numbers > batch) < rows]
     return found.filter(pa.array(np.isin(numbers, kept)))
 
@@ -91,7 +89,7 @@ def _read(labels: Table, horizon_ms: int, first: int, last: int) -> pa.Table:
 
 
 def _cut(rows: pa.Table) -> Iterator[LabelBatch]:
-    numbers = _integers(rows, "batch")
+    numbers = integers(rows, "batch")
     bounds = np.flatnonzero(np.diff(numbers, prepend=-1))
     for first, end in zip(bounds, np.append(bounds[1:], numbers.size), strict=True):
         yield LabelBatch(int(numbers[first]), rows.slice(int(first), int(end - first)))
@@ -99,7 +97,7 @@ def _cut(rows: pa.Table) -> Iterator[LabelBatch]:
 
 def _answers(predictions: Table, horizon_ms: int, labels: pa.Table) -> pa.Table:
     epochs: list[Any] = pc.unique(labels.column("epoch")).to_pylist()
-    seqs = _integers(labels, "seq")
+    seqs = integers(labels, "seq")
     low, high = int(seqs.min()), int(seqs.max())
     mine = And(In(term="epoch", literals=set(epochs)), EqualTo(term="horizon_ms", value=horizon_ms))
     seq = ds.field("seq")
@@ -124,14 +122,9 @@ def _keys(labels: pa.Table, answers: pa.Table) -> tuple[Numbers, Numbers]:
 def _key(rows: pa.Table, names: Any) -> Numbers:  # noqa: ANN401
     epochs: Any = pc.index_in(_words(rows, "epoch"), names)
     codes = np.asarray(epochs.to_numpy(), np.int64)
-    seqs, numbers = _integers(rows, "seq"), _integers(rows, "row")
+    seqs, numbers = integers(rows, "seq"), integers(rows, "row")
     return (codes << 52) | (seqs << _MOST_ROWS_BITS) | numbers
 
 
 def _words(rows: pa.Table, name: str) -> Any:  # noqa: ANN401 - the stubs know no chunks
     return rows.column(name).cast(pa.string())
-
-
-def _integers(rows: pa.Table, name: str) -> Numbers:
-    column: Any = rows.column(name).cast(pa.int64())
-    return np.asarray(column.to_numpy(), np.int64)

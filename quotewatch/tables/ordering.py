@@ -88,6 +88,12 @@ def _take_lists(column: Any, places: Numbers) -> Any:  # noqa: ANN401 - the stub
     return pa.ListArray.from_arrays(bounds, moved, type=column.type)
 
 
+def integers(rows: pa.Table, name: str) -> Numbers:
+    """Return a column of numbers or times as 64-bit integers."""
+    column: Any = rows.column(name).cast(pa.int64())
+    return np.asarray(column.to_numpy(), np.int64)
+
+
 def codes_of(column: "pa.ChunkedArray[Any]") -> tuple[Numbers, list[str]]:
     """Return a column of words as numbers and the words they stand for."""
     whole: Any = column.combine_chunks()

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from quotewatch.clock import US_PER_SECOND
 from quotewatch.errors import QueryError
 from quotewatch.intervals import Intervals
+from quotewatch.tables.ordering import integers
 from quotewatch.tables.records import Kind
 from quotewatch.tables.validity import Visible
 
@@ -77,7 +78,7 @@ def only_visible(rows: pa.Table, shown: Visible) -> pa.Table:
     """Keep the rows of the epoch that speaks for their product at their moment."""
     symbols, products = _codes([rows.column("symbol")])
     epochs, lives = _codes([rows.column("epoch")])
-    received = _integers(rows, "received_at")
+    received = integers(rows, "received_at")
     keep = np.zeros(rows.num_rows, np.bool_)
     for (symbol, epoch), moments in shown.items():
         if symbol in products and epoch in lives:
@@ -109,7 +110,7 @@ def by_arrival(parts: Sequence[pa.Table], span: Span) -> Places:
     """
     epochs, _ = _codes([part.column("epoch") for part in parts])
     arrivals, received, seqs, numbers = (
-        np.concatenate([_integers(part, name) for part in parts])
+        np.concatenate([integers(part, name) for part in parts])
         for name in ("arrival", "received_at", "seq", "row")
     )
     tables = np.repeat(np.arange(len(parts)), [part.num_rows for part in parts])
@@ -126,7 +127,7 @@ def by_arrival(parts: Sequence[pa.Table], span: Span) -> Places:
 
 def by_exchange_time(part: pa.Table) -> Places:
     """Order trades by when they happened, and by their number where that is the same."""
-    order: Places = np.lexsort((_integers(part, "trade_id"), _integers(part, "exchange_time")))
+    order: Places = np.lexsort((integers(part, "trade_id"), integers(part, "exchange_time")))
     return order
 
 
@@ -142,8 +143,3 @@ def _codes(columns: Sequence[Any]) -> tuple[Places, list[str]]:
     names: list[Any] = sorted(pc.unique(texts).to_pylist())
     codes: Any = pc.index_in(texts, pa.array(names, pa.string()))
     return np.asarray(codes.to_numpy(), np.int64), names
-
-
-def _integers(rows: pa.Table, name: str) -> Places:
-    column: Any = rows.column(name).cast(pa.int64())
-    return np.asarray(column.to_numpy(), np.int64)

@@ -20,6 +20,7 @@ from quotewatch.streams import FEATURE_COLUMNS, TIME
 from quotewatch.tables.dataset import Current, current, read
 from quotewatch.tables.epoch_journal import EpochJournal, read_epoch_journal
 from quotewatch.tables.histories import History
+from quotewatch.tables.ordering import integers
 from quotewatch.tables.prices import sum_of
 
 PORTION_ROWS = 200_000
@@ -79,7 +80,7 @@ class Unlabelled:
         span = Intervals.of([(first, first + self._span - 1)])
         chosen = pending & span
         probe = self._read(("seq", "exchange_time", "arrival"), _within("seq", span))
-        seqs = _numbers(probe, "seq")
+        seqs = integers(probe, "seq")
         mine = chosen.holds(seqs)
         probe, seqs = probe.filter(pa.array(mine)), seqs[mine]
         if seqs.size < PORTION_ROWS // 2:
@@ -96,13 +97,13 @@ class Unlabelled:
     def _portion(self, chosen: Intervals, probe: pa.Table, horizon_us: int) -> Portion:
         if not probe.num_rows:  # frames without rows
             return Portion(self._history.epoch, chosen, _nothing(self._history), {}, 0)
-        times, arrivals = _numbers(probe, "exchange_time"), _numbers(probe, "arrival")
+        times, arrivals = integers(probe, "exchange_time"), integers(probe, "arrival")
         until = int(times.max()) + horizon_us + LATENESS_US + _BEYOND_US
         view = self._view(int(times.min()), until)
         journal = read_epoch_journal(self._history, int(arrivals.min()))
         rows, names = _plain(view)
         known = _known(self._history, journal, rows, names)
-        asked = np.flatnonzero(chosen.holds(_numbers(view, "seq")))
+        asked = np.flatnonzero(chosen.holds(integers(view, "seq")))
         return self._decided(chosen, view, asked, label(rows, asked, horizon_us, known))
 
     def _view(self, from_us: int, until_us: int) -> pa.Table:
@@ -111,7 +112,7 @@ class Unlabelled:
         What lies beyond the stretch only says how far the connections came.
         """
         view = self._read(_COLUMNS, _time_within(from_us, until_us))
-        lacking = set(np.unique(_numbers(view, "conn")).tolist())
+        lacking = set(np.unique(integers(view, "conn")).tolist())
         covered = self._current.covered
         end = until_us if covered is None or covered.last is None else covered.last
         at, step = until_us, _FIRST_STEP_US
@@ -120,7 +121,7 @@ class Unlabelled:
                 _COLUMNS,
                 _time_within(at + 1, at + step) & ds.field("conn").isin(sorted(lacking)),
             )
-            lacking -= set(np.unique(_numbers(more, "conn")).tolist())
+            lacking -= set(np.unique(integers(more, "conn")).tolist())
             view = pa.concat_tables([view, more])
             at, step = at + step, 2 * step
         return view.combine_chunks()
@@ -129,7 +130,7 @@ class Unlabelled:
         self, chosen: Intervals, view: pa.Table, asked: Numbers, outcome: Outcome
     ) -> Portion:
         """Keep the frames of which no row waits any more."""
-        seqs = _numbers(view, "seq")[asked]
+        seqs = integers(view, "seq")[asked]
         waits = outcome.states == State.WAITING
         frames = chosen - Intervals.of_numbers(seqs[waits])
         done = frames.holds(seqs)
@@ -168,11 +169,6 @@ def _time_within(first_us: int, last_us: int) -> ds.Expression:
     return (time >= pa.scalar(first_us, TIME)) & (time <= pa.scalar(last_us, TIME))
 
 
-def _numbers(rows: pa.Table, name: str) -> Numbers:
-    column: Any = rows.column(name).cast(pa.int64())
-    return np.asarray(column.to_numpy(), np.int64)
-
-
 # From Arrow to what the labeller takes
 
 
@@ -180,15 +176,15 @@ def _plain(view: pa.Table) -> tuple[Rows, list[tuple[str, int]]]:
     """Return the rows as numbers, and what book each of their numbers stands for."""
     symbols: Any = view.column("symbol").combine_chunks().dictionary_encode()
     words = symbols.dictionary.to_pylist()
-    numbers = _numbers(view, "book")
+    numbers = integers(view, "book")
     both = np.asarray(symbols.indices.to_numpy(), np.int64) * (1 << 32) + numbers
     found, books = np.unique(both, return_inverse=True)
     names = [(words[each >> 32], each & 0xFFFFFFFF) for each in found.tolist()]
     rows = Rows(
         np.asarray(books, np.int64),
-        _numbers(view, "conn"),
-        _numbers(view, "exchange_time"),
-        _numbers(view, "arrival"),
+        integers(view, "conn"),
+        integers(view, "exchange_time"),
+        integers(view, "arrival"),
         sum_of(view.column("best_bid"), view.column("best_ask")),
     )
     return rows, names

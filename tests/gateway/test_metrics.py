@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from ingest_gateway.journal import reason_label
 from ingest_gateway.spool import DirectorySpool, SpooledFrame
@@ -23,7 +22,6 @@ from quotewatch.market.windows import WINDOW_CAPACITY
 from quotewatch.metrics.catalogue import CATALOGUE, EVENT_REASONS, OTHER
 from tests.gateway.running import (
     Line,
-    Running,
     acknowledgement,
     feed,
     match,
@@ -32,13 +30,11 @@ from tests.gateway.running import (
     snapshot,
     update,
 )
+from tests.metrics.exported import Samples, exported
 
 STARTED = 1_000.0  # monotonic
 STARTED_S = 1_786_253_022  # since 1970
 METRICS = [name for name, metric in CATALOGUE.items() if metric.owner == "gateway"]
-
-Labels = tuple[tuple[str, str], ...]
-Samples = dict[tuple[str, Labels], float]  # (suffix of the name, labels) -> value
 
 
 class StandingClock:
@@ -94,19 +90,6 @@ class Run:
     taken_bytes: Mapping[str, int]
 
 
-def exported(run: Running) -> dict[str, Samples]:
-    """Return every sample by metric; all must carry the environment."""
-    found: dict[str, Samples] = {}
-    for family in text_string_to_metric_families(run.recorder.exposition().decode()):
-        name = f"{family.name}_total" if family.type == "counter" else family.name
-        for sample in family.samples:
-            labels = dict(sample.labels)
-            assert labels.pop("environment") == "test"
-            key = (sample.name.removeprefix(name), tuple(sorted(labels.items())))
-            found.setdefault(name, {})[key] = sample.value
-    return found
-
-
 async def talk(line: Line, go: asyncio.Event) -> None:
     await go.wait()
     await line.welcome()
@@ -141,11 +124,11 @@ async def known_run(path: Path) -> Run:
         await run.until(lambda: value(published, stream="raw_orderbook") == 1)
         clock.seconds += 2
         await run.until(lambda: run.gateway.readings._published == clock.seconds)
-        during = exported(run)
+        during = exported(run.recorder)
         bus.let_features.set()
         await run.until(lambda: value(published, stream="features") == 1)
     bus.close()
-    return Run(during, exported(run), bus.taken_bytes)
+    return Run(during, exported(run.recorder), bus.taken_bytes)
 
 
 @pytest.fixture(scope="module")

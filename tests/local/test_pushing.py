@@ -40,6 +40,21 @@ class Handler:
         return Said()
 
 
+@dataclass
+class Endless(Handler):
+    """Answers a message by sending itself another."""
+
+    bus: SqliteBus | None = None
+    clock: HandClock | None = None
+
+    def handle(self, message: Message) -> Said:
+        assert self.bus is not None
+        assert self.clock is not None
+        self.clock.sleep(0.5)
+        self.bus.publish("topic", [message])
+        return super().handle(message)
+
+
 @pytest.fixture
 def clock() -> HandClock:
     return HandClock()
@@ -85,3 +100,11 @@ def test_a_run_lasts_as_long_as_it_was_given(bus: SqliteBus, clock: HandClock) -
     report = pump(bus, clock, Handler(), seconds=3.0).run_once()
     assert report.messages == 0
     assert 3.0 <= clock.monotonic() - began < 3.5
+
+
+def test_a_run_ends_in_time_though_there_is_always_more(bus: SqliteBus, clock: HandClock) -> None:
+    bus.publish("topic", [Message(b"a")])
+    handler = Endless(bus=bus, clock=clock)
+    report = pump(bus, clock, handler, seconds=2.0).run_once()
+    assert 4 <= report.messages <= 5
+    assert bus.backlog("topic.stage").messages == 1

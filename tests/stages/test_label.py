@@ -47,7 +47,6 @@ def test_rows_are_labelled_as_soon_as_their_future_is_certain(committer: Committ
     assert (report.labelled, report.frames, report.batches) == (10, 1, 1)
     store_some(committer, frames[4:])
     label_now(committer)
-    store_some(committer, run.event_frames([]) or [])
     rows = labels_in(committer)
     assert [row["batch"] for row in rows] == [1] * 10 + [2] * 20
     assert_labels(

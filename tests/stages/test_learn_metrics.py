@@ -4,7 +4,6 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from quotewatch.bus.sqlite import SqliteBus
 from quotewatch.bus.topology import topology
@@ -17,6 +16,7 @@ from quotewatch.stages.label import LabelStage
 from quotewatch.stages.predict import PredictStage
 from quotewatch.stages.train import TrainStage
 from quotewatch.tables.unlabelled import PORTION_ROWS
+from tests.metrics.exported import Samples, exported
 from tests.stages.test_train import EACH, market
 from tests.tables.desk import DeskClock, open_desk
 from tests.tables.labelled import labels_in, store_some
@@ -24,12 +24,11 @@ from tests.tables.labelled import labels_in, store_some
 METRICS = [name for name, each in CATALOGUE.items() if each.owner in {"label", "train", "predict"}]
 ANSWERED = 3  # frames
 
-Key = tuple[str, tuple[tuple[str, str], ...]]  # suffix of the name, labels
-Samples = dict[str, dict[Key, float]]
+Found = dict[str, Samples]
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Samples, Samples]:
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Found, Found]:
     """Return what was exported, and what had to be."""
     folder = tmp_path_factory.mktemp("learn")
     frames = market()
@@ -59,7 +58,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Samples, Samples]:
     batches = sum(each.batches for each in trained.horizons.values())
     waiting = sum(each.waiting for each in report.horizons.values())
     assert waiting > 0
-    wanted: Samples = {
+    wanted: Found = {
         "labeler_buffer_size": {("", ()): waiting},
         "labeler_buffer_capacity": {("", ()): 2 * PORTION_ROWS},
         "ml_samples_total": {
@@ -75,36 +74,24 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Samples, Samples]:
     return exported(recorder), wanted
 
 
-def durations(name: str, count: int) -> dict[Key, float]:
+def durations(name: str, count: int) -> Samples:
     """Return a histogram of so many moments: the clock stood still."""
     bounds = [*(str(float(each)) for each in CATALOGUE[name].buckets), "+Inf"]
-    found: dict[Key, float] = {("_count", ()): count, ("_sum", ()): 0.0}
+    found: Samples = {("_count", ()): count, ("_sum", ()): 0.0}
     for bound in bounds:
         found["_bucket", (("le", bound),)] = count
     return found
 
 
-def exported(recorder: Recorder) -> Samples:
-    found: Samples = {}
-    for family in text_string_to_metric_families(recorder.exposition().decode()):
-        name = f"{family.name}_total" if family.type == "counter" else family.name
-        for sample in family.samples:
-            labels = dict(sample.labels)
-            assert labels.pop("environment") == "test"
-            key = (sample.name.removeprefix(name), tuple(sorted(labels.items())))
-            found.setdefault(name, {})[key] = sample.value
-    return found
-
-
 @pytest.mark.parametrize("name", METRICS)
 def test_a_known_run_gives_every_metric_its_exact_value(
-    name: str, run: tuple[Samples, Samples]
+    name: str, run: tuple[Found, Found]
 ) -> None:
     found, wanted = run
     assert found[name] == wanted[name]
 
 
-def test_no_metric_is_left_out(run: tuple[Samples, Samples]) -> None:
+def test_no_metric_is_left_out(run: tuple[Found, Found]) -> None:
     assert run[1].keys() == set(METRICS)
 
 

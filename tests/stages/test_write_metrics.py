@@ -8,32 +8,16 @@ from collections.abc import Mapping
 from contextlib import closing
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from quotewatch import draining as drains
 from quotewatch.bus.port import Delivery
 from quotewatch.errors import BusUnavailableError
 from quotewatch.metrics.catalogue import CATALOGUE
+from tests.metrics.exported import Samples, exported
 from tests.tables.frames import Desk, Faults, events, message, row_of, spoilt, trades
 
 METRICS = [name for name, metric in CATALOGUE.items() if metric.owner == "write"]
 STREAMS = ("raw_orderbook", "raw_trades", "features", "events", "predictions")
-
-Labels = tuple[tuple[str, str], ...]
-Samples = dict[tuple[str, Labels], float]  # (suffix of the name, labels) -> value
-
-
-def exported(desk: Desk) -> dict[str, Samples]:
-    """Return every sample by metric; all must carry the environment."""
-    found: dict[str, Samples] = {}
-    for family in text_string_to_metric_families(desk.recorder.exposition().decode()):
-        name = f"{family.name}_total" if family.type == "counter" else family.name
-        for sample in family.samples:
-            labels = dict(sample.labels)
-            assert labels.pop("environment") == "test"
-            key = (sample.name.removeprefix(name), tuple(sorted(labels.items())))
-            found.setdefault(name, {})[key] = sample.value
-    return found
 
 
 def known_run(desk: Desk, patch: pytest.MonkeyPatch) -> dict[str, Samples]:
@@ -67,7 +51,7 @@ def known_run(desk: Desk, patch: pytest.MonkeyPatch) -> dict[str, Samples]:
             desk.bus, "pull", lambda *given, **options: _late(desk, pull(*given, **options))
         )
         desk.write(streams=("raw_orderbook",), budget_seconds=0.5)
-    return exported(desk)
+    return exported(desk.recorder)
 
 
 def _late(desk: Desk, deliveries: list[Delivery]) -> list[Delivery]:
