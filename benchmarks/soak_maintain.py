@@ -22,7 +22,10 @@ def main(seconds_old: str, every: str) -> None:
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     with closing(Resources(load_settings())) as resources:
         stage = MaintainStage(
-            resources.committer, SystemClock(), orphan_hours=float(seconds_old) / 3_600
+            resources.committer,
+            resources.recorder,
+            SystemClock(),
+            orphan_hours=float(seconds_old) / 3_600,
         )
         while not stop.is_set():
             stage.run_once()

@@ -95,7 +95,9 @@ def _stored(
             resources.create_names()
             _feed(resources, build_write(resources), Gateway(source), messages)
             before = _weights(Path(folder))
-            maintain = MaintainStage(resources.committer, SystemClock(), orphan_hours=24)
+            maintain = MaintainStage(
+                resources.committer, resources.recorder, SystemClock(), orphan_hours=24
+            )
             report = maintain.run_once()
             if report.failed:
                 raise _timing.MeasureError(str(report))

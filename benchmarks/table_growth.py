@@ -106,7 +106,11 @@ def _grow(resources: Resources, run: _Run, *, maintained: bool) -> None:
         clock, streams=(_STREAM,),
     )  # fmt: skip
     maintain = MaintainStage(
-        resources.committer, clock, orphan_hours=_SECOND_IN_HOURS, names=(_STREAM,)
+        resources.committer,
+        resources.recorder,
+        clock,
+        orphan_hours=_SECOND_IN_HOURS,
+        names=(_STREAM,),
     )
     frames = _frames_of_today(clock.now_ns() // 1_000)
     for number in range(1, _COMMITS + 1):

@@ -1,8 +1,10 @@
 """What the doors share: a stage that is built on the first call and kept, and its report as JSON.
 
-Nothing connects at import. A report is answered with 200, or 500 if it failed.
+Nothing connects at import. A report is answered with 200, or 500 if it failed. What was counted is
+exported before the answer: between calls an instance may get no processor.
 """
 
+import atexit
 import json
 from threading import Lock
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -14,8 +16,10 @@ from . import _root  # noqa: F401 - before anything of ours is imported
 # isort: split
 from quotewatch.errors import QuoteWatchError
 from quotewatch.logs import configure_logs, get_logger
+from quotewatch.metrics.cloud_monitoring import SPACING_SECONDS
 from quotewatch.settings import load_settings
-from quotewatch.stages.port import Stage
+from quotewatch.stages.accounting import Account
+from quotewatch.stages.port import Report, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
 
 BuiltT = TypeVar("BuiltT")
 StageT = TypeVar("StageT", bound=Stage)
+ReportT = TypeVar("ReportT", bound=Report)
 
 
 class Opening(Generic[BuiltT]):
@@ -32,24 +37,38 @@ class Opening(Generic[BuiltT]):
     def __init__(self, name: str, build: "Callable[[Resources], BuiltT]") -> None:
         self.name = name
         self._build = build
-        self._stage: BuiltT | None = None
+        self._opened: tuple[Resources, BuiltT] | None = None
         self._opening = Lock()
 
-    def stage(self) -> BuiltT:
-        """Return the stage, built on the first call."""
-        with self._opening:
-            if self._stage is None:
-                self._stage = self._open()
-            return self._stage
+    def call(self, call: "Callable[[BuiltT], ReportT]", export_seconds: float | None) -> ReportT:
+        """Call the stage, built on the first call; count it, and export what was counted.
 
-    def _open(self) -> BuiltT:
+        Without seconds exports are as far apart as the settings say.
+        """
+        resources, stage = self._open()
+        try:
+            account = Account(self.name, resources.recorder, resources.clock)
+            return account.of(lambda: call(stage))
+        finally:
+            resources.export(export_seconds or resources.settings.metrics_export_seconds)
+
+    def _open(self) -> "tuple[Resources, BuiltT]":
+        with self._opening:
+            if self._opened is None:
+                self._opened = self._make()
+            return self._opened
+
+    def _make(self) -> "tuple[Resources, BuiltT]":
         # Imported here because it brings the tables along: a door that needs none starts without.
         from quotewatch.resources import Resources  # noqa: PLC0415
 
         configure_logs()
         settings = load_settings()
         get_logger(self.name).info("settings", **settings.shown())
-        return self._build(Resources(settings))
+        resources = Resources(settings, stages=(self.name,))
+        stage = self._build(resources)
+        atexit.register(resources.close)  # an instance that is taken away gets SIGTERM
+        return resources, stage
 
 
 class Door(Opening[StageT], Generic[StageT]):
@@ -58,7 +77,8 @@ class Door(Opening[StageT], Generic[StageT]):
     def answer(self) -> Response:
         """Run the stage once; Scheduler tries again what is answered with 500."""
         try:
-            report = self.stage().run_once()
+            # Calls are a minute apart: each is told of when it ends.
+            report = self.call(lambda stage: stage.run_once(), SPACING_SECONDS)
         except QuoteWatchError as error:
             get_logger(self.name).error("call_failed", error=str(error))
             return as_json({"error": str(error)}, 500)

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable
 
 from ingest_gateway.connection import Connect
@@ -20,11 +21,15 @@ from quotewatch.bus.topology import topology
 from quotewatch.clock import SystemClock, new_epoch
 from quotewatch.errors import BusUnavailableError, QuoteWatchError
 from quotewatch.logs import configure_logs, get_logger
+from quotewatch.metrics.cloud_monitoring import Exporter
+from quotewatch.metrics.opening import open_exporter
 from quotewatch.metrics.recorder import Recorder
 from quotewatch.settings import Settings, load_settings, unknown_variables
 
 _UNSAFE = 1  # exit code: something captured is neither on the bus nor in the spool
 _TURN_SECONDS = 0.0005
+_GO_SECONDS = 8.5  # from SIGTERM on; the platform kills after 10
+GATEWAY = "gateway"
 _REFUSED = 2  # exit code: did not start
 
 _log = get_logger("gateway")
@@ -47,7 +52,8 @@ def main() -> int:
 async def _serve(settings: Settings) -> int:
     clock = SystemClock()
     epoch = new_epoch(clock.now_ns())
-    recorder = Recorder(settings.environment)
+    recorder = Recorder(settings.environment, (GATEWAY,))
+    exporter = open_exporter(settings, recorder, GATEWAY)
     _log.info("settings", epoch=epoch, **settings.shown())
     with contextlib.ExitStack() as opened:
         health = opened.enter_context(contextlib.closing(take_port(settings)))
@@ -69,9 +75,24 @@ async def _serve(settings: Settings) -> int:
             metrics=recorder.exposition,
         )
         _log.info("listening", port=health.port)
-        safe = await gateway.run(_stop_on_signals())
+        stop = _stop_on_signals()
+        if exporter is not None:
+            exporter.start()
+            left = asyncio.create_task(_hold(exporter, stop))
+        safe = await gateway.run(stop)
+        if exporter is not None:
+            # Last of all, within what is left of the time to go.
+            await asyncio.to_thread(exporter.close, await left + _GO_SECONDS - clock.monotonic())
+        recorder.leave(settings.metrics_file)
     _log.info("stopped", epoch=epoch, safe=safe)
     return 0 if safe else _UNSAFE
+
+
+async def _hold(exporter: Exporter, stop: asyncio.Event) -> float:
+    """Keep the last export for what is known last; return when it was time to go."""
+    await stop.wait()
+    exporter.hold()
+    return time.monotonic()
 
 
 def _connector(settings: Settings) -> Connect:

@@ -23,13 +23,14 @@ _log = get_logger("health")
 class HealthServer:
     """Answers 200 where there is no problem, 503 with one line a problem where there is.
 
-    The port is taken when it is made, so that a process learns early that it cannot have it; who
-    asks before `start` waits.
+    On all interfaces, or for this machine alone. The port is taken when it is made, so that a
+    process learns early that it cannot have it; who asks before `start` waits.
     """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, *, loopback: bool = False) -> None:
         self._pages: dict[str, Page] = {}
-        self._server = _listen(port, _handler(self._pages))
+        handler = _handler(self._pages)
+        self._server = _Server(("127.0.0.1", port), handler) if loopback else _listen(port, handler)
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(_LOOK_SECONDS,), name="health", daemon=True
         )

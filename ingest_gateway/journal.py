@@ -9,7 +9,8 @@ from typing import Any
 
 from ingest_gateway.tape import Tape
 from quotewatch.logs import get_logger
-from quotewatch.metrics.catalogue import EVENT_REASONS, OTHER
+from quotewatch.metrics.declared.capture import EVENT_REASONS
+from quotewatch.metrics.metric import OTHER
 
 _LONGEST = 300  # characters of a text in a log line
 _QUIET_US = 10_000_000  # the same line at most once in ten seconds

@@ -17,6 +17,7 @@ from ingest_gateway.pages import Page
 from ingest_gateway.publisher import Publisher, Shared
 from ingest_gateway.repairs import Repairs
 from ingest_gateway.spool import Spool
+from ingest_gateway.timing import Timing
 from quotewatch.bus.port import Bus
 from quotewatch.clock import Clock
 from quotewatch.metrics.recorder import Recorder
@@ -46,7 +47,10 @@ class Outbox:
     ) -> None:
         self._clock = clock
         self._keeper = Keeper(spool, recorder, memory_bytes)
-        self._encodings = {stream: Encoding(stream, epoch, producer) for stream in CAPTURED}
+        self._timing = Timing(recorder, clock)
+        self._encodings = {
+            stream: Encoding(stream, epoch, producer, self._timing) for stream in CAPTURED
+        }
         self._pages: dict[str, queue.SimpleQueue[Handed | None]] = {
             stream: queue.SimpleQueue() for stream in CAPTURED
         }
@@ -56,8 +60,9 @@ class Outbox:
         self.losses: deque[Loss] = deque()  # for the gateway to write down
         repairs = Repairs(repair)  # for a bus that refuses: an emulator that forgot us
         shared = Shared(
-            bus, self._keeper, repairs, recorder, clock, self._changed, self._stop, self.losses
-        )
+            bus, self._keeper, repairs, recorder, clock, self._changed, self._stop, self.losses,
+            self._timing,
+        )  # fmt: skip
         self._publishers = {stream: Publisher(stream, shared) for stream in CAPTURED}
         self._threads = [
             *(
@@ -133,6 +138,7 @@ class Outbox:
         pages, encoding = self._pages[stream], self._encodings[stream]
         while (handed := pages.get()) is not None:
             page, closed, published = handed
+            began = self._clock.monotonic()
             frames: list[Outgoing] = []
             for made in encoding.encode(page, closed):
                 if isinstance(made, Loss):
@@ -143,6 +149,7 @@ class Outbox:
                     self._keeper.keep(made)
                 frames.append(made)
             self._keeper.hold(-page.held_bytes)
+            self._timing.encoded(stream, began)
             self._hand_on(stream, frames, published)
 
     def _hand_on(self, stream: str, frames: list[Outgoing], published: Published | None) -> None:

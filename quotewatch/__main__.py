@@ -73,6 +73,7 @@ def _add_demo(parsers: "_Commands") -> None:
     flags.add_data(parser, "a directory without an earlier run (default: data/demo-<time>)")
     flags.add_truth(parser, "truth.jsonl in the data directory")
     parser.add_argument("--summary", type=Path, metavar="FILE", help="write the summary as JSON")
+    flags.add_metrics_port(parser, 0, "a free one")
 
 
 def _add_run(parsers: "_Commands") -> None:
@@ -90,6 +91,7 @@ def _add_run(parsers: "_Commands") -> None:
         help="another address of it, like that of `simulate` or `replay`",
     )  # fmt: skip
     flags.add_data(parser, "where it keeps its bus and goes on later (default: data)")
+    flags.add_metrics_port(parser, None, "QUOTEWATCH_HTTP_PORT, or a free one")
 
 
 def _add_simulate(parsers: "_Commands") -> None:

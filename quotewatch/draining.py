@@ -20,11 +20,13 @@ from quotewatch.errors import (
     ObjectError,
     QuoteWatchError,
 )
-from quotewatch.frames import Frame, identify
+from quotewatch.frames import Frame, FrameId, identify
 from quotewatch.logs import get_logger
 from quotewatch.message import Message
+from quotewatch.metrics.latency import LATENCY, Sent
 from quotewatch.metrics.recorder import Recorder
 from quotewatch.quarantine import Quarantine
+from quotewatch.streams import RAW_ORDERBOOK, RAW_TRADES
 from quotewatch.tables.commit import Committer, read_ledger
 from quotewatch.tables.failures import named
 from quotewatch.tables.gathering import Arrived
@@ -42,6 +44,8 @@ PULL_MESSAGES = 1_000
 PULL_BYTES = 8_000_000  # encoded; ten times that when decoded, one frame at a time
 NEWER_SCHEMA_SECONDS = 600  # the longest the bus allows: it waits for a deployment
 FAILED_SECONDS = 5
+
+_MESSAGES = frozenset({RAW_ORDERBOOK.name, RAW_TRADES.name})  # a row of these is one message
 
 # How many frames share a commit by how often they were delivered: whoever kills its consumer is
 # soon alone, and takes nobody along to the dead letters.
@@ -84,6 +88,7 @@ class _Batch:
     """What one commit will store."""
 
     opened_at: float
+    pulled: dict[FrameId, int] = field(default_factory=dict)  # when, in microseconds
     frames: list[Arrived] = field(default_factory=list)
     aside: list[Seen] = field(default_factory=list)
     ack_ids: list[str] = field(default_factory=list)
@@ -184,6 +189,7 @@ class Drain:
         batch.ack_ids.append(delivery.ack_id)
         batch.attempt = max(batch.attempt, delivery.attempt)
         batch.frames.append(Arrived(frame, delivery.published_ns))
+        batch.pulled.setdefault(frame.id, self._tools.clock.now_ns() // 1_000)
         batch.rows += frame.rows.num_rows
         batch.bytes += frame.rows.nbytes
 
@@ -232,6 +238,7 @@ class Drain:
         batch, self._batch = self._batch, _Batch(0.0)
         if not batch.ack_ids:
             return
+        began = self._tools.clock.monotonic()
         try:
             self._store(batch)
         except Exception:
@@ -242,15 +249,19 @@ class Drain:
         self._tools.bus.ack(self._subscription, batch.ack_ids)
         self._report.acked += len(batch.ack_ids)
         self._tools.recorder.inc("processor_acks_total", len(batch.ack_ids))
+        self._tools.recorder.observe(
+            "pipeline_callback_duration_seconds",
+            self._tools.clock.monotonic() - began,
+            stage="writer",
+        )
 
     def _store(self, batch: _Batch) -> None:
         began = self._tools.clock.monotonic()
         stored = self._intake.store(batch.frames, batch.aside)
         self._tools.recorder.observe(
-            "processor_row_write_duration_seconds",
-            self._tools.clock.monotonic() - began,
-            table=self._stream,
+            "processor_row_write_duration_seconds", self._tools.clock.monotonic() - began
         )
+        self._time(batch, stored.fresh)
         self._report.commits += stored.snapshot_id is not None
         self._report.inserted += stored.inserted
         self._report.duplicate += stored.duplicate
@@ -258,6 +269,17 @@ class Drain:
         self._count("duplicate", stored.duplicate)
         if stored.inserted and stored.snapshot_id is not None:
             self._announce(stored.snapshot_id, stored.inserted)
+
+    def _time(self, batch: _Batch, fresh: Sequence[Arrived]) -> None:
+        """Tell how long messages took to be pulled and to be durable; those that came anew."""
+        if self._stream not in _MESSAGES:
+            return
+        recorder, now_us = self._tools.recorder, self._tools.clock.now_ns() // 1_000
+        for each in fresh:
+            sent = Sent(each.frame.rows.column("exchange_time"))
+            pulled_us = batch.pulled[each.frame.id]
+            recorder.observe_all(LATENCY, sent.until(pulled_us), stamp="pulled")
+            recorder.observe_all(LATENCY, sent.until(now_us), stamp="committed")
 
     def _announce(self, snapshot_id: int, rows: int) -> None:
         """Tell whoever waits for rows; if it is not heard, they also look by themselves."""

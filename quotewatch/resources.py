@@ -1,6 +1,7 @@
 """What stages stand on, opened on first use from the settings and closed together."""
 
 import os
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -8,6 +9,9 @@ from quotewatch.bus.opening import open_bus
 from quotewatch.bus.port import Bus
 from quotewatch.bus.topology import topology
 from quotewatch.clock import Clock, SystemClock
+from quotewatch.metrics.cloud_monitoring import Exporter
+from quotewatch.metrics.declared.processes import STAGES
+from quotewatch.metrics.opening import open_exporter
 from quotewatch.metrics.recorder import Recorder
 from quotewatch.objects.opening import open_objects
 from quotewatch.objects.port import ObjectStore
@@ -19,16 +23,33 @@ if TYPE_CHECKING:
 
 
 class Resources:
-    """One process's bus, tables, objects and metrics. Nothing connects before it is asked for."""
+    """One process's bus, tables, objects and metrics. Nothing connects before it is asked for.
 
-    def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
+    `stages` are those that run in this process: it records their metrics and no others.
+    """
+
+    def __init__(
+        self, settings: Settings, clock: Clock | None = None, *, stages: Sequence[str] = STAGES
+    ) -> None:
         self.settings = settings
         self.clock = clock or SystemClock()
+        self._stages = stages
 
     @cached_property
     def recorder(self) -> Recorder:
         """The metrics of this process."""
-        return Recorder(self.settings.environment)
+        return Recorder(self.settings.environment, self._stages)
+
+    @cached_property
+    def exporter(self) -> Exporter | None:
+        """What brings them to Cloud Monitoring, where the settings ask for it."""
+        job = self._stages[0] if len(self._stages) == 1 else "stages"
+        return open_exporter(self.settings, self.recorder, job)
+
+    def export(self, least_seconds: float) -> None:
+        """Export what was counted, unless that was done so shortly ago."""
+        if self.exporter is not None:
+            self.exporter.flush(least_seconds)
 
     @cached_property
     def bus(self) -> Bus:
@@ -56,7 +77,7 @@ class Resources:
         """The one way into the tables."""
         from quotewatch.tables.commit import Committer  # noqa: PLC0415
 
-        return Committer(self.tables, clock=self.clock)
+        return Committer(self.tables, clock=self.clock, recorder=self.recorder)
 
     def create_names(self) -> bool:
         """Create missing topics and subscriptions; False in the cloud, where they are Terraform's.
@@ -70,7 +91,8 @@ class Resources:
         return True
 
     def close(self) -> None:
-        """Close what was opened."""
-        for name in ("bus", "objects", "tables"):
-            if name in self.__dict__:
-                self.__dict__.pop(name).close()
+        """Close what was opened; metrics go last, they tell of all the rest."""
+        for name in ("bus", "objects", "tables", "exporter"):
+            opened = self.__dict__.pop(name, None)
+            if opened is not None:
+                opened.close()

@@ -57,6 +57,9 @@ class Settings(BaseSettings):
     reconcile_requests: int = Field(300, ge=1, le=100_000)
     settle_s: float = Field(60.0, ge=0, le=86_400)
     orphan_hours: float = Field(24.0, ge=1, le=8_760)
+    monitoring: str = Field("auto", pattern=r"^(auto|off|cloud|grpc://[^/:\s]+:\d{1,5})$")
+    metrics_file: str = ""
+    metrics_export_seconds: float = Field(60.0, ge=10, le=3_600)
     http_port: int = Field(9090, ge=0, le=65_535)
     watchdog_s: float = Field(20.0, ge=0.1, le=600)
     products_per_connection: int = Field(50, ge=1, le=1_000)
@@ -143,7 +146,9 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _check_together(self) -> "Settings":
-        problems = _joint_problems(self.bus, self.project, self.feed_dialect, self.products)
+        problems = _joint_problems(
+            self.bus, self.project, self.feed_dialect, self.products, self.monitoring
+        )
         if problems:
             raise ValueError("\n".join(problems))
         return self
@@ -162,6 +167,18 @@ class Settings(BaseSettings):
     def effective_objects(self) -> str:
         """The object store named, or a folder beside the data."""
         return self.objects or str(self.data_dir / "objects")
+
+    @property
+    def exports_metrics(self) -> bool:
+        """Whether metrics go to Cloud Monitoring, or to a stand-in that `monitoring` names."""
+        if self.monitoring == "auto":
+            return self.bus == "pubsub" and not os.environ.get("PUBSUB_EMULATOR_HOST")
+        return self.monitoring != "off"
+
+    @property
+    def monitoring_emulator(self) -> str:
+        """Where a stand-in for Cloud Monitoring listens; nothing where there is none."""
+        return self.monitoring.partition("grpc://")[2]
 
     @property
     def bus_path(self) -> Path:
@@ -188,13 +205,23 @@ def load_settings(**overrides: object) -> Settings:
         raise SettingsError("\n".join(["settings refused:", *lines])) from None
 
 
+def fixed_settings(values: Mapping[str, object]) -> Settings:
+    """Return the defaults with these values instead; the environment is not asked."""
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        raise SettingsError("\n".join(["settings refused:", *sorted(_explain(error))])) from None
+
+
 def _joint_problems(
-    bus: str, project: str | None, dialect: str, products: Sequence[str]
+    bus: str, project: str | None, dialect: str, products: Sequence[str], monitoring: str
 ) -> list[str]:
     """Return what is wrong with settings that are each well-formed."""
     problems = []
     if bus == "pubsub" and not project:
         problems.append(f"  {_PREFIX}PROJECT: needed with {_PREFIX}BUS=pubsub")
+    if monitoring == "cloud" and not project:
+        problems.append(f"  {_PREFIX}PROJECT: needed with {_PREFIX}MONITORING=cloud")
     mirrored = [name for name in products if name.endswith("-USDC")]
     if dialect == "advanced" and mirrored:
         problems.append(
@@ -211,6 +238,7 @@ def _joint_problems_of(environment: Mapping[str, str]) -> list[str]:
         environment.get(f"{_PREFIX}PROJECT"),
         environment.get(f"{_PREFIX}FEED_DIALECT", ""),
         environment.get(f"{_PREFIX}PRODUCTS", "").replace(" ", "").split(","),
+        environment.get(f"{_PREFIX}MONITORING", ""),
     )
 
 

@@ -25,7 +25,7 @@ def run_demo(asked: argparse.Namespace) -> int:
     check_faults(asked.faults, len(asked.products))
     plan = DemoPlan(
         asked.seconds, asked.products, asked.dialect, asked.rate, asked.seed, asked.faults,
-        asked.data, asked.truth, asked.summary,
+        asked.data, asked.truth, asked.summary, asked.metrics_port,
     )  # fmt: skip
     return demo(plan, Console())
 
@@ -38,6 +38,7 @@ def run_live(asked: argparse.Namespace) -> int:
         "feed_dialect": asked.dialect,
         "feed_url": asked.feed_url,
         "data_dir": asked.data,
+        "http_port": asked.metrics_port,
     }
     return run({name: value for name, value in flags.items() if value is not None}, Console())
 

@@ -18,6 +18,7 @@ from rich.text import Text
 from quotewatch.clock import NS_PER_SECOND, Clock, SystemClock
 from quotewatch.local.stage_processes import StageTally
 from quotewatch.local.tally import ProductTally, Tally
+from quotewatch.metrics.recorder import Recorder
 from quotewatch.streams import PREDICTIONS
 
 REFRESHES = 4  # a second
@@ -49,6 +50,7 @@ class RunConsole:
         stored: StageTally | None = None,
         console: Console | None = None,
         clock: Clock | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         self._title = title
         self._tally = tally
@@ -56,7 +58,10 @@ class RunConsole:
         self._stored = stored
         self._console = console or Console()
         self._clock = clock or SystemClock()
-        self._began = self._clock.monotonic()
+        self._recorder = recorder
+        self._began = self._updated = self._clock.monotonic()
+        if recorder is not None:
+            recorder.ask("dashboard_update_age_seconds", self._age)
         self._samples: deque[_Sample] = deque()
         self._next_line = self._began + PLAIN_SECONDS
         self._live = Live(
@@ -84,6 +89,17 @@ class RunConsole:
 
     def update(self) -> None:
         """Show the present state."""
+        began = self._clock.monotonic()
+        self._draw()
+        self._updated = self._clock.monotonic()
+        if self._recorder is not None:
+            self._recorder.inc("dashboard_callbacks_total")
+            self._recorder.observe("dashboard_callback_duration_seconds", self._updated - began)
+
+    def _age(self) -> float:
+        return self._clock.monotonic() - self._updated
+
+    def _draw(self) -> None:
         self._sample()
         if self._console.is_terminal:
             self._live.update(self.screen(), refresh=True)

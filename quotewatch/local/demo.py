@@ -26,8 +26,9 @@ from quotewatch.local.proof.sources import TableFrames
 from quotewatch.local.stage_processes import SETTLE_SECONDS, StageProcesses
 from quotewatch.local.summary import summarize
 from quotewatch.local.tap import Tap
+from quotewatch.local.telemetry import followed
 from quotewatch.resources import Resources
-from quotewatch.settings import Dialect, Settings
+from quotewatch.settings import Dialect
 
 # Heartbeats come each second. A silence lasts 8 s and should be noticed long before; where none is
 # asked for, a machine that is busy for a moment should not look like one.
@@ -40,6 +41,7 @@ _TRACES = (
     "spool",
     "catalog.db",
     "warehouse",
+    "metrics",
 )  # what a run leaves in its data directory
 
 
@@ -56,6 +58,7 @@ class DemoPlan:
     data: Path | None = None
     truth: Path | None = None
     summary: Path | None = None
+    metrics_port: int = 0
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,15 @@ def demo(plan: DemoPlan, console: Console) -> int:
         tap = Tap(parts.bus)
         title = f"QuoteWatch demo · simulated {plan.dialect} feed · {len(plan.products)} products"
         stored = parts.stages.tally
-        with RunConsole(title, tap.tally, plan.seconds, stored=stored, console=console) as screen:
+        # Not what the environment says: the demo's own place, and all else by default.
+        settings = stack.own_settings(
+            places.data, rest_url=parts.rest_url, http_port=plan.metrics_port
+        )
+        telemetry = open_things.enter_context(stack.tell(settings, parts.gateway, console))
+        with RunConsole(
+            title, tap.tally, plan.seconds,
+            stored=stored, console=console, recorder=telemetry.recorder,
+        ) as screen:  # fmt: skip
             stack.watch(tap, screen, parts.go_on, stop)
             if not parts.exchange.has_spoken():
                 parts.exchange.stop()  # somebody is in a hurry: REST ends with the market
@@ -115,8 +126,6 @@ def demo(plan: DemoPlan, console: Console) -> int:
             tap.drain()
         parts.stages.stop()
         console.print("Storing the last frames, fetching missing trades …", highlight=False)
-        # Not what the environment says: the demo's own place, and all else by default.
-        settings = Settings.model_construct(data_dir=places.data, rest_url=parts.rest_url)
         settled = settling.settle(settings, parts.bus, heal_seconds=_HEAL_SECONDS)
         console.print("Comparing what was sent with what is in the tables …", highlight=False)
         resources = open_things.enter_context(closing(Resources(settings)))
@@ -124,7 +133,12 @@ def demo(plan: DemoPlan, console: Console) -> int:
         faults = _line(parts.exchange)["faults"]
         summary = summarize(seconds, tap.tally, proof, faults, settled)
     stack.note_exit(summary, parts.gateway, code)
-    shown = {"data": places.data, "tables": places.data / "warehouse", "truth": places.truth}
+    shown = {
+        "data": places.data,
+        "metrics": telemetry.file,
+        "tables": places.data / "warehouse",
+        "truth": places.truth,
+    }
     return stack.conclude(console, summary, {**shown, "log": parts.gateway.log}, plan.summary)
 
 
@@ -191,7 +205,8 @@ def _only(own: Mapping[str, str]) -> dict[str, str]:
     """Return this process's environment with these settings of ours and no others."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(stack.PREFIX)}
     set_here = {stack.PREFIX + name: value for name, value in own.items()}
-    return {**kept, "ENVIRONMENT": "local", **set_here}
+    passed = followed(os.environ, stack.PREFIX)
+    return {**kept, "ENVIRONMENT": "local", **passed, **set_here}
 
 
 def _fresh_directory(asked: Path | None) -> Path:

@@ -11,6 +11,14 @@ RATE = 150.0
 OF_A_RUN = "the directory of a run (default: what the environment says)"
 
 
+def add_metrics_port(parser: argparse.ArgumentParser, default: int | None, otherwise: str) -> None:
+    """Let the port of /metrics be named."""
+    parser.add_argument(
+        "--metrics-port", type=arguments.port, default=default, metavar="P",
+        help=f"where /metrics of the whole run is served (default: {otherwise})",
+    )  # fmt: skip
+
+
 def add_market(parser: argparse.ArgumentParser) -> None:
     """Let the simulated market be described."""
     parser.add_argument(

@@ -29,7 +29,8 @@ _INTERVALS = {
 
 def run(overrides: Mapping[str, object], console: Console) -> int:
     """Run with the environment's settings and what the command line says instead."""
-    settings = load_settings(**overrides)
+    free = {} if f"{stack.PREFIX}HTTP_PORT" in os.environ else {"http_port": 0}
+    settings = load_settings(**{**free, **overrides})
     if settings.bus != "sqlite":
         raise SettingsError(
             f"QUOTEWATCH_BUS={settings.bus}: `run` keeps its bus in a file; unset it, or start"
@@ -48,7 +49,11 @@ def run(overrides: Mapping[str, object], console: Console) -> int:
         stages.listen()
         tap = Tap(bus)
         title = f"QuoteWatch · {settings.shown()['feed_url']} · Ctrl-C stops"
-        with RunConsole(title, tap.tally, stored=stages.tally, console=console) as screen:
+        here = settings.model_copy(update={"data_dir": data})
+        telemetry = open_things.enter_context(stack.tell(here, gateway, console))
+        with RunConsole(
+            title, tap.tally, stored=stages.tally, console=console, recorder=telemetry.recorder
+        ) as screen:
 
             def goes_on() -> bool:
                 gateway.check()
@@ -60,11 +65,15 @@ def run(overrides: Mapping[str, object], console: Console) -> int:
             tap.drain()
         stages.stop()
         console.print("Storing the last frames, fetching missing trades …", highlight=False)
-        here = settings.model_copy(update={"data_dir": data})
         settled = settling.settle(here, bus, heal_seconds=_HEAL_SECONDS)
         summary = summarize(time.monotonic() - began, tap.tally, settled=settled)
     stack.note_exit(summary, gateway, code)
-    places = {"data": data, "tables": data / "warehouse", "log": gateway.log}
+    places = {
+        "data": data,
+        "metrics": telemetry.file,
+        "tables": data / "warehouse",
+        "log": gateway.log,
+    }
     return stack.conclude(console, summary, places)
 
 
@@ -84,8 +93,9 @@ def _environment(settings: Settings, data: Path) -> dict[str, str]:
         "PRODUCTS": ",".join(settings.products),
         "FEED_DIALECT": settings.feed_dialect,
         "FEED_URL": settings.effective_feed_url,
+        "HTTP_PORT": "0",  # the page of the whole run is where the settings say
     }
-    defaults = {"HTTP_PORT": "0", "FRAME_MS_FEATURES": stack.FRAME_MS_FEATURES}
+    defaults = {"FRAME_MS_FEATURES": stack.FRAME_MS_FEATURES}
     return {
         **{stack.PREFIX + name: value for name, value in defaults.items()},
         **os.environ,

@@ -13,6 +13,7 @@ from quotewatch.bus.sqlite import SqliteBus
 from quotewatch.bus.topology import PREDICT, write_subscription
 from quotewatch.intervals import Intervals
 from quotewatch.local.pushing import Pump
+from quotewatch.local.stack_metrics import metrics_file
 from quotewatch.local.table_listing import examine
 from quotewatch.logs import configure_logs
 from quotewatch.resources import Resources
@@ -57,6 +58,7 @@ def _settle(opened: Resources, bus: SqliteBus) -> Settled:
             learnt, unlearnt = _learn(opened)
         finally:
             configure_logs()
+            opened.recorder.leave(str(metrics_file(opened.settings.data_dir, "settling")))
     stored = {}
     for name in TABLES:
         table = opened.tables.find(name)

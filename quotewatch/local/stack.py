@@ -23,9 +23,11 @@ from quotewatch.bus.topology import topology
 from quotewatch.errors import SettingsError
 from quotewatch.local.children import Child
 from quotewatch.local.console import REFRESHES, RunConsole
+from quotewatch.local.stack_metrics import metrics_file
 from quotewatch.local.summary import Summary, show_summary, write_summary
 from quotewatch.local.tap import Tap, console_subscriptions
-from quotewatch.settings import Settings
+from quotewatch.local.telemetry import Telemetry, followed
+from quotewatch.settings import Settings, fixed_settings
 
 OK, LOSS = 0, 1
 PREFIX = "QUOTEWATCH_"
@@ -54,15 +56,35 @@ def open_local_bus(path: Path) -> SqliteBus:
     return bus
 
 
+def own_settings(data: Path, **own: object) -> Settings:
+    """Return the defaults with what a run says itself; of the environment, only exports."""
+    told = followed(os.environ, PREFIX)
+    exports = {name.removeprefix(PREFIX).lower(): value for name, value in told.items()}
+    return fixed_settings({**exports, "data_dir": data, **own})
+
+
+@contextmanager
+def tell(settings: Settings, gateway: Child, console: Console) -> Iterator[Telemetry]:
+    """Serve /metrics of the whole run, and say where."""
+    with Telemetry(settings, lambda: _port_of(gateway)) as telemetry:
+        console.print(f"Metrics at {telemetry.url}", soft_wrap=True, highlight=False)
+        yield telemetry
+
+
+def _port_of(gateway: Child) -> int | None:
+    return listening_port(gateway.log) if gateway.returncode is None else None
+
+
 def start_gateway(data: Path, environment: Mapping[str, str]) -> Child:
     """Start the gateway; its log is beside the data."""
-    return Child("gateway", ["ingest_gateway"], data / "gateway.log", environment)
+    told = {**environment, f"{PREFIX}METRICS_FILE": str(metrics_file(data, "gateway"))}
+    return Child("gateway", ["ingest_gateway"], data / "gateway.log", told)
 
 
 def wait_until_listening(gateway: Child) -> None:
     """Wait until the gateway is up and about to connect."""
     deadline = time.monotonic() + _READ_ALL_SECONDS
-    while _listening_port(gateway.log) is None and time.monotonic() < deadline:
+    while listening_port(gateway.log) is None and time.monotonic() < deadline:
         gateway.check()
         time.sleep(_LOOK_SECONDS)
 
@@ -113,7 +135,7 @@ def wait_until_read(tap: Tap, screen: RunConsole, gateway: Child) -> None:
 
 def _ready_page(gateway: Child) -> bytes:
     """Return what /readyz says; nothing while nobody answers."""
-    port = _listening_port(gateway.log)
+    port = listening_port(gateway.log)
     if port is None:
         return b""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_HTTP_SECONDS)
@@ -126,7 +148,7 @@ def _ready_page(gateway: Child) -> bytes:
         connection.close()
 
 
-def _listening_port(log: Path) -> int | None:
+def listening_port(log: Path) -> int | None:
     """Find the port in the log's last `listening` line: another run may have written before."""
     port = None
     for line in log.read_text(errors="replace").splitlines():

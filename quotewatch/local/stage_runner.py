@@ -19,6 +19,7 @@ from quotewatch.logs import configure_logs
 from quotewatch.resources import Resources
 from quotewatch.settings import load_settings
 from quotewatch.stages import label, maintain, predict, reconcile, redrive, train, write
+from quotewatch.stages.accounting import Account, Counted, CountedPushed
 from quotewatch.stages.port import Stage
 from quotewatch.tables.repair import Repair
 
@@ -50,26 +51,35 @@ def run_stage(
 ) -> int:
     """Run a stage; once, or until SIGTERM or Ctrl-C. Exit 1 if the last run failed."""
     configure_logs()
-    resources = Resources(load_settings(**overrides))
+    resources = Resources(load_settings(**overrides), stages=(name,))
     stop = Event()
     if not once:
         _stop_on_signals(stop)
     every = every_seconds or SECONDS[name]
     try:
         stage = _stage(name, resources, 0.0 if once else every)
-        failed = _report(stage)
+        failed = _run(stage, resources)
         while not once and not _rest(name, resources, stop, every, failed=failed):
-            failed = _report(stage)
+            failed = _run(stage, resources)
     finally:
         resources.close()
     return _FAILED if failed else 0
 
 
+def _run(stage: Stage, resources: Resources) -> bool:
+    failed = _report(stage)
+    resources.export(resources.settings.metrics_export_seconds)
+    resources.recorder.leave(resources.settings.metrics_file)
+    return failed
+
+
 def _stage(name: str, resources: Resources, seconds: float) -> Stage:
+    account = Account(name, resources.recorder, resources.clock)
     if name != PUSHED:
-        return BUILDERS[name](resources)
+        return Counted(BUILDERS[name](resources), account)
     resources.create_names()
-    return Pump(resources.bus, PREDICT, predict.build(resources), seconds=seconds)
+    handler = CountedPushed(predict.build(resources), account)
+    return Pump(resources.bus, PREDICT, handler, seconds=seconds)
 
 
 def _rest(name: str, resources: Resources, stop: Event, seconds: float, *, failed: bool) -> bool:

@@ -1,77 +1,158 @@
 """Instruments made from the catalogue: what is not declared there cannot be counted."""
 
-from collections.abc import Mapping
+import os
+import time
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 from prometheus_client import (
     CollectorRegistry,
     Counter,
     Gauge,
-    Histogram,
     disable_created_metrics,
     generate_latest,
 )
 
 from quotewatch.errors import MetricError
-from quotewatch.metrics.catalogue import CATALOGUE, OTHER, Metric
+from quotewatch.logs import get_logger
+from quotewatch.metrics.catalogue import CATALOGUE
+from quotewatch.metrics.histogram import Histogram
+from quotewatch.metrics.metric import OTHER, Metric
+from quotewatch.metrics.tally import Tally
 
 _Instrument = TypeVar("_Instrument", Counter, Gauge, Histogram)
 
+_log = get_logger("metrics")
+
+LONGEST_VALUE = 100  # characters of a label value that no list names
+MOST_SERIES = 2_000  # of one metric of one process; beyond it, products are counted as one
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One series as it stands."""
+
+    metric: Metric
+    labels: Mapping[str, str]  # `environment` included
+    value: float | Tally
+
 
 class Recorder:
-    """One registry of one process; every series carries the environment."""
+    """One registry of one process; every series carries the environment.
 
-    def __init__(self, environment: str) -> None:
-        self._environment = environment
+    `owners` are the processes of the catalogue that it records for, all of them by default. A fork
+    begins at zero: what was counted before it is the parent's.
+    """
+
+    def __init__(
+        self,
+        environment: str,
+        owners: Iterable[str] | None = None,
+        *,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self.environment = environment
+        self._owners = None if owners is None else frozenset(owners)
+        self._now = now
         # A second series for every counter, of no use to anybody here.
         disable_created_metrics()  # type: ignore[no-untyped-call]
+        self._reset()
+        _RECORDERS.add(self)
+
+    def _reset(self) -> None:
+        self.started = self._now()  # counts are counts since then
         self._registry = CollectorRegistry()
         self._counters: dict[str, Counter] = {}
         self._gauges: dict[str, Gauge] = {}
         self._histograms: dict[str, Histogram] = {}
+        self._seen: dict[str, set[tuple[str, ...]]] = {}
         for metric in CATALOGUE.values():
-            self._make(metric)
+            if self._owners is None or self._owners & metric.owners.keys():
+                self._make(metric)
         self._begin()
 
     def inc(self, name: str, value: float = 1, **labels: str) -> None:
         """Add to a counter. Counters never go down: nothing happens at zero or below."""
-        counter = _declared(self._counters, name, "counter")
+        counter = self._declared(self._counters, name, "counter")
         series = self._labels(name, labels)
         if value > 0:
             counter.labels(**series).inc(value)
 
     def set(self, name: str, value: float, **labels: str) -> None:
         """Set a gauge."""
-        gauge = _declared(self._gauges, name, "gauge")
+        gauge = self._declared(self._gauges, name, "gauge")
         gauge.labels(**self._labels(name, labels)).set(value)
+
+    def ask(self, name: str, answer: Callable[[], float], **labels: str) -> None:
+        """Let a gauge be what is answered whenever somebody looks."""
+        gauge = self._declared(self._gauges, name, "gauge")
+        gauge.labels(**self._labels(name, labels)).set_function(answer)
 
     def observe(self, name: str, value: float, **labels: str) -> None:
         """Put a value into a histogram."""
-        histogram = _declared(self._histograms, name, "histogram")
-        histogram.labels(**self._labels(name, labels)).observe(value)
+        histogram = self._declared(self._histograms, name, "histogram")
+        histogram.observe(self._values(name, labels), value)
+
+    def observe_all(self, name: str, tally: Tally, **labels: str) -> None:
+        """Put many values into a histogram at once; they were counted by its own buckets."""
+        histogram = self._declared(self._histograms, name, "histogram")
+        histogram.add(self._values(name, labels), tally)
 
     def exposition(self) -> bytes:
         """Return the registry in Prometheus' text format."""
         return generate_latest(self._registry)
 
+    def leave(self, file: str) -> None:
+        """Leave the exposition in a file, if one is named; who reads it sees old or new, whole."""
+        if not file:
+            return
+        try:
+            write_page(Path(file), self.exposition())
+        except OSError as error:
+            _log.warning("metrics_file_failed", file=file, error=str(error))
+
+    def samples(self) -> Iterator[Sample]:
+        """Return every series as it stands now."""
+        for name, instrument in (*self._counters.items(), *self._gauges.items()):
+            for family in instrument.collect():
+                for each in family.samples:
+                    yield Sample(CATALOGUE[name], each.labels, each.value)
+        for name, histogram in self._histograms.items():
+            for labels, tally in histogram.tallies():
+                yield Sample(CATALOGUE[name], labels, tally)
+
     def value(self, sample: str, **labels: str) -> float:
         """Return one sample as exported, 0 where it does not exist yet."""
-        found = self._registry.get_sample_value(
-            sample, {"environment": self._environment, **labels}
-        )
+        found = self._registry.get_sample_value(sample, {"environment": self.environment, **labels})
         return found or 0.0
 
+    def _values(self, name: str, given: Mapping[str, str]) -> tuple[str, ...]:
+        return tuple(self._labels(name, given).values())
+
     def _labels(self, name: str, given: Mapping[str, str]) -> dict[str, str]:
-        """Complete the labels; a value the catalogue does not list is counted as `other`."""
+        """Complete the labels, in their order; values beyond the catalogue's count as `other`."""
         metric = CATALOGUE[name]
         if given.keys() != set(metric.labels):
             wanted = ", ".join(metric.labels) or "none"
             raise MetricError(f"{name}: labels {sorted(given)} given, the catalogue says {wanted}")
-        closed = {
-            label: value if label not in metric.values or value in metric.values[label] else OTHER
-            for label, value in given.items()
-        }
-        return {"environment": self._environment, **closed}
+        closed = {label: _closed(metric, label, given[label]) for label in metric.labels}
+        if metric.per_product:
+            closed = self._bounded(metric, closed)
+        return {"environment": self.environment, **closed}
+
+    def _bounded(self, metric: Metric, labels: dict[str, str]) -> dict[str, str]:
+        """Give a metric no more series than its share, whatever products it is told."""
+        seen = self._seen.setdefault(metric.name, set())
+        key = tuple(labels.values())
+        if key in seen:
+            return labels
+        if len(seen) >= MOST_SERIES:
+            return dict.fromkeys(labels, OTHER)
+        seen.add(key)
+        return labels
 
     def _make(self, metric: Metric) -> None:
         name, meaning, registry = metric.name, metric.meaning, self._registry
@@ -82,24 +163,59 @@ class Recorder:
             case "gauge":
                 self._gauges[name] = Gauge(name, meaning, labels, registry=registry)
             case "histogram":
-                self._histograms[name] = Histogram(
-                    name, meaning, labels, buckets=metric.buckets, registry=registry
-                )
+                made = self._histograms[name] = Histogram(name, meaning, labels, metric.buckets)
+                registry.register(made)
 
     def _begin(self) -> None:
         """Show counts at 0: no rate tells a first failure from a series that begins at 1.
 
         A gauge is not there before it is known: its 0 would be a lie.
         """
-        for name, counted in (self._counters | self._histograms).items():
+        for name, counter in self._counters.items():
             if not CATALOGUE[name].labels:
-                counted.labels(environment=self._environment)
+                counter.labels(environment=self.environment)
+        for name, histogram in self._histograms.items():
+            if not CATALOGUE[name].labels:
+                histogram.begin((self.environment,))
 
+    def _declared(
+        self, instruments: Mapping[str, _Instrument], name: str, kind: str
+    ) -> _Instrument:
+        found = instruments.get(name)
+        if found is None:
+            raise MetricError(self._why_not(name, kind))
+        return found
 
-def _declared(instruments: Mapping[str, _Instrument], name: str, kind: str) -> _Instrument:
-    found = instruments.get(name)
-    if found is None:
+    def _why_not(self, name: str, kind: str) -> str:
         metric = CATALOGUE.get(name)
-        known = f"is a {metric.kind}, not a {kind}" if metric else "is not in the catalogue"
-        raise MetricError(f"{name!r} {known}; declare it in quotewatch/metrics/catalogue.py")
-    return found
+        if metric is None:
+            return f"{name!r} is not in the catalogue; declare it in quotewatch/metrics/declared"
+        if metric.kind != kind:
+            return f"{name!r} is a {metric.kind}, not a {kind}"
+        owners = ", ".join(metric.owners)
+        return f"{name!r} is recorded by {owners}; add the owner in quotewatch/metrics/declared"
+
+
+def write_page(path: Path, text: bytes) -> None:
+    """Write a page at once."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(f".{os.getpid()}.draft")
+    draft.write_bytes(text)
+    draft.replace(path)
+
+
+def _closed(metric: Metric, label: str, value: str) -> str:
+    known = metric.values.get(label)
+    fits = len(value) <= LONGEST_VALUE if known is None else value in known
+    return value if fits else OTHER
+
+
+_RECORDERS: "weakref.WeakSet[Recorder]" = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for recorder in _RECORDERS:
+        recorder._reset()  # noqa: SLF001 - our own
+
+
+os.register_at_fork(after_in_child=_after_fork)

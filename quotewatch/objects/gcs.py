@@ -18,7 +18,7 @@ from google.api_core.retry import Retry, if_exception_type
 from google.auth import exceptions as credentials
 
 # google-cloud-storage carries no type hints at all.
-from google.cloud import storage  # type: ignore[import-untyped]
+from google.cloud import storage  # type: ignore[attr-defined]
 from google.resumable_media import DataCorruption
 
 from quotewatch.errors import ObjectError, ObjectStoreUnavailableError, PreconditionFailedError

@@ -92,8 +92,10 @@ class LabelStage:
         histories = Histories(self._committer.tables)
         labelling = Labelling(self._committer, self._clock, histories, horizon_ms)
         undecidable: Counter[str] = Counter()
+        began = self._clock.monotonic()
         for portion in labelling.portions():
             stored = labelling.store(portion)
+            began = self._time(began)
             report.labelled += stored.rows
             report.positive += stored.positive
             report.frames += stored.frames
@@ -106,6 +108,12 @@ class LabelStage:
                 report.finished = False
                 break
         report.undecidable = dict(undecidable)
+
+    def _time(self, began: float) -> float:
+        """Record how long a portion took; return the time now."""
+        now = self._clock.monotonic()
+        self._recorder.observe("pipeline_callback_duration_seconds", now - began, stage="labeler")
+        return now
 
     def _gauge(self, report: LabelReport) -> None:
         waiting = sum(each.waiting for each in report.horizons.values())

@@ -9,6 +9,7 @@ from typing import Any
 
 from quotewatch.clock import NS_PER_SECOND, Clock
 from quotewatch.logs import get_logger
+from quotewatch.metrics.recorder import Recorder
 from quotewatch.resources import Resources
 from quotewatch.streams import TABLES
 from quotewatch.tables.commit import Committer
@@ -58,6 +59,7 @@ class MaintainStage:
     def __init__(
         self,
         committer: Committer,
+        recorder: Recorder,
         clock: Clock,
         *,
         orphan_hours: float,
@@ -65,6 +67,7 @@ class MaintainStage:
         names: Sequence[str] = tuple(TABLES),
     ) -> None:
         self.committer = committer
+        self._recorder = recorder
         self.clock = clock
         self.orphan_hours = orphan_hours
         self.budget_seconds = budget_seconds
@@ -80,8 +83,17 @@ class MaintainStage:
             each = self._look_after(name, now + share)
             if each is not None:
                 report.tables[name] = each
+                self._count(each)
         report.seconds = round(self.clock.monotonic() - began, 3)
         return report
+
+    def _count(self, report: TableReport) -> None:
+        recorder = self._recorder
+        recorder.inc("maintain_snapshots_expired_total", report.expired)
+        recorder.inc("maintain_files_compacted_total", report.compacted_files)
+        recorder.inc("maintain_files_swept_total", report.swept_files)
+        recorder.inc("maintain_bytes_swept_total", report.swept_bytes)
+        recorder.inc("maintain_failures_total", report.error is not None)
 
     def _look_after(self, name: str, deadline: float) -> TableReport | None:
         """Look after one table; None where it was never made."""
@@ -116,5 +128,8 @@ class MaintainStage:
 def build(resources: Resources) -> MaintainStage:
     """Make the stage the settings ask for."""
     return MaintainStage(
-        resources.committer, resources.clock, orphan_hours=resources.settings.orphan_hours
+        resources.committer,
+        resources.recorder,
+        resources.clock,
+        orphan_hours=resources.settings.orphan_hours,
     )

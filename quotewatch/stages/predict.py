@@ -22,6 +22,7 @@ from quotewatch.learning.model import Model
 from quotewatch.learning.serving import Served
 from quotewatch.logs import get_logger
 from quotewatch.message import Message
+from quotewatch.metrics.latency import LATENCY, Sent
 from quotewatch.metrics.recorder import Recorder
 from quotewatch.streams import FEATURES, PREDICTIONS, TIME
 
@@ -96,6 +97,11 @@ class PredictStage:
         report.frames = 1
         report.answers = answer.rows.num_rows
         self._measure(answer.rows, seconds)
+        self._recorder.observe(
+            "pipeline_callback_duration_seconds",
+            self._clock.monotonic() - began,
+            stage="classifier",
+        )
         return report
 
     def _answer(self, message: Message, identity: FrameId, report: PredictReport) -> Frame:
@@ -140,6 +146,8 @@ class PredictStage:
 
     def _measure(self, rows: pa.RecordBatch, seconds: float) -> None:
         ones = int(np.count_nonzero(rows.column("prediction").to_numpy()))
+        sent, now_us = Sent(rows.column("exchange_time")), self._clock.now_ns() // _NS_PER_US
+        self._recorder.observe_all(LATENCY, sent.until(now_us), stamp="predicted")
         self._recorder.observe("ml_predict_duration_seconds", seconds)
         self._recorder.inc("ml_predictions_total", ones, prediction="1")
         self._recorder.inc("ml_predictions_total", rows.num_rows - ones, prediction="0")

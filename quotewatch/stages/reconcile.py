@@ -17,6 +17,7 @@ from quotewatch.errors import QuoteWatchError
 from quotewatch.healing import Healing
 from quotewatch.intervals import Intervals
 from quotewatch.logs import get_logger
+from quotewatch.metrics.recorder import Recorder
 from quotewatch.resources import Resources
 from quotewatch.streams import TABLES
 from quotewatch.tables.commit import Change, Committer
@@ -78,6 +79,7 @@ class ReconcileStage:
     def __init__(
         self,
         committer: Committer,
+        recorder: Recorder,
         clock: Clock,
         source: Callable[[], RestTrades],
         *,
@@ -85,6 +87,7 @@ class ReconcileStage:
         patience_seconds: float,
     ) -> None:
         self._committer = committer
+        self._recorder = recorder
         self._clock = clock
         self._source = source
         self._settle_us = round(settle_seconds * US_PER_SECOND)
@@ -99,6 +102,7 @@ class ReconcileStage:
         except QuoteWatchError as error:
             report.error = str(error)
         report.seconds = round(self._clock.monotonic() - began, 3)
+        self._count(report)
         (_log.error if report.failed else _log.info)("reconciled", **report.plain())
         return report
 
@@ -112,7 +116,27 @@ class ReconcileStage:
             verdicts = self._heal(wanted, view.missing, report)
             view = self._note(verdicts, report)
         report.missing, report.completeness = view.durable.completeness(view.missing)
-        report.still_open = sum(gap.state == "open" for gap in view.gaps)
+        still_open = [gap.first_us for gap in view.gaps if gap.state == "open"]
+        report.still_open = len(still_open)
+        self._gauge(report, min(still_open, default=0))
+
+    def _count(self, report: ReconcileReport) -> None:
+        """Count what was done, also by a call that failed later."""
+        recorder = self._recorder
+        for state in ("opened", "healed", "permanent"):
+            recorder.inc("reconcile_gaps_total", getattr(report, state), state=state)
+        recorder.inc("reconcile_trades_fetched_total", report.fetched)
+        recorder.inc("reconcile_requests_total", report.requests)
+
+    def _gauge(self, report: ReconcileReport, oldest_us: int) -> None:
+        """Show what was proven. A call that fails proves nothing, and leaves it as it was."""
+        recorder = self._recorder
+        for table, count in report.missing.items():
+            recorder.set("data_missing", count, table=table)
+        for table, share in report.completeness.items():
+            recorder.set("data_completeness_ratio", share, table=table)
+        recorder.set("reconcile_gaps_open", report.still_open)
+        recorder.set("reconcile_oldest_gap_timestamp_seconds", oldest_us / US_PER_SECOND)
 
     def _note(self, verdicts: Verdicts, report: ReconcileReport) -> _View:
         """Append to `gaps` what has changed; return all gaps as they are now."""
@@ -205,6 +229,7 @@ def build(resources: Resources) -> ReconcileStage:
 
     return ReconcileStage(
         resources.committer,
+        resources.recorder,
         resources.clock,
         source,
         settle_seconds=settings.settle_s,

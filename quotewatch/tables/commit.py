@@ -9,7 +9,7 @@ import random
 import sqlite3
 import time
 import uuid
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import zstandard
@@ -23,6 +23,7 @@ from sqlalchemy.exc import DBAPIError
 
 from quotewatch.clock import Clock, SystemClock
 from quotewatch.errors import LedgerMissingError, TableUnavailableError
+from quotewatch.metrics.recorder import Recorder
 from quotewatch.tables import ledger as ledgers
 from quotewatch.tables.catalog import Tables
 from quotewatch.tables.failures import UNKNOWN, named
@@ -81,8 +82,10 @@ class Committer:
         clock: Clock | None = None,
         sleep: Callable[[float], None] = time.sleep,
         patience_seconds: float = _PATIENCE_SECONDS,
+        recorder: Recorder | None = None,
     ) -> None:
         self.tables = tables
+        self._recorder = recorder
         self._clock = clock or SystemClock()
         self._sleep = sleep
         self._patience_seconds = patience_seconds
@@ -93,28 +96,45 @@ class Committer:
         Only repair works `without_ledger`: its plan is given an empty one.
         TableUnavailableError: it may or may not have happened; the ledger tells the next run.
         """
-        deadline = self._clock.monotonic() + self._patience_seconds
-        tokens: set[str] = set()
+        began = self._clock.monotonic()
+        deadline = began + self._patience_seconds
+        # All that was sent: one that seemed lost may land after the next.
+        sent: dict[str, Change | Expiry] = {}
         for attempt in range(1, 1_000_000):
             try:
                 table = self.tables.load(name)
                 with named(name):
-                    landed = _find(table, tokens)
+                    landed = _find(table, sent)
                     if landed is not None:
+                        self._count(name, sent[_properties(landed)[COMMIT]], began)
                         return Committed(attempt - 1, landed.snapshot_id)
                     ledger = Ledger() if without_ledger else read_ledger(table)
                     change = plan(table, ledger)
                     if change is None:
                         return None
                     token = uuid.uuid4().hex
-                    # All of them: one that seemed lost may land after the next was sent.
-                    tokens.add(token)
-                    return Committed(attempt, _carry_out(table, change, token))
+                    sent[token] = change
+                    snapshot_id = _carry_out(table, change, token)
+                    self._count(name, change, began)
+                    return Committed(attempt, snapshot_id)
             except TableUnavailableError as error:
                 if self._clock.monotonic() >= deadline or _is_final(error.__cause__):
                     raise
             self._sleep(_pause(attempt))
         raise TableUnavailableError(f"{name}: too many attempts")
+
+    def _count(self, name: str, change: Change | Expiry, began: float) -> None:
+        """Count a commit that added rows; one that only put them in other files adds none."""
+        if self._recorder is None or isinstance(change, Expiry) or change.remove:
+            return
+        rows = sum(each.record_count for each in change.append)
+        if not rows:
+            return
+        seconds = self._clock.monotonic() - began
+        self._recorder.inc("iceberg_rows_written_total", rows, table=name)
+        self._recorder.inc("iceberg_flush_total", table=name)
+        self._recorder.observe("iceberg_flush_duration_seconds", seconds, table=name)
+        self._recorder.observe("iceberg_flush_rows", rows, table=name)
 
 
 def _is_final(cause: BaseException | None) -> bool:
@@ -132,7 +152,7 @@ def _pause(attempt: int) -> float:
     return random.uniform(0, longest)  # noqa: S311 - to part writers, not to hide anything
 
 
-def _find(table: Table, tokens: Collection[str]) -> Snapshot | None:
+def _find(table: Table, tokens: Container[str]) -> Snapshot | None:
     """Return the snapshot that carries a token of ours: a commit whose answer was lost."""
     for snapshot in table.metadata.snapshots:
         if _properties(snapshot).get(COMMIT) in tokens:

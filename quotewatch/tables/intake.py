@@ -43,7 +43,7 @@ class Stored:
 
     inserted: int = 0  # rows
     duplicate: int = 0  # rows that were there already
-    frames: int = 0  # that were new
+    fresh: Sequence[Arrived] = ()  # frames that were new
     snapshot_id: int | None = None
     attempts: int = 0
 
@@ -85,7 +85,7 @@ class Intake:
             if self._stream == RAW_TRADES.name:
                 rows, held = without_known_trades(rows, ledger.trades)
                 after = after.hold(held)
-            stored = Stored(rows.num_rows, total - rows.num_rows, len(fresh))
+            stored = Stored(rows.num_rows, total - rows.num_rows, fresh)
             if not fresh and not put:
                 return None
             return Change(after, self._files(table, draft, fresh, rows))
@@ -94,7 +94,7 @@ class Intake:
         if done is None:
             return stored
         return Stored(
-            stored.inserted, stored.duplicate, stored.frames, done.snapshot_id, done.attempts
+            stored.inserted, stored.duplicate, stored.fresh, done.snapshot_id, done.attempts
         )
 
     def store_trades(self, rows: pa.Table, *, seq: int) -> Stored:
@@ -112,7 +112,7 @@ class Intake:
         done = self._committer.commit(self._stream, plan)
         if done is None:
             return stored
-        return Stored(stored.inserted, stored.duplicate, 0, done.snapshot_id, done.attempts)
+        return Stored(stored.inserted, stored.duplicate, (), done.snapshot_id, done.attempts)
 
     def _files(
         self, table: Table, draft: _Draft, source: object, rows: pa.Table

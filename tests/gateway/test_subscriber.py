@@ -10,7 +10,7 @@ import pytest
 from ingest_gateway.dialect import DIALECTS
 from ingest_gateway.subscriber import ANSWER_SECONDS, RETRY_BAD_SECONDS, Subscriber
 from quotewatch.coinbase import advanced, exchange
-from quotewatch.metrics.catalogue import EVENT_REASONS
+from quotewatch.metrics.declared.capture import EVENT_REASONS
 from tests.gateway.desk import RECEIVED_US, TIME, Desk
 from tests.gateway.running import acknowledgement, snapshot, update
 

@@ -150,7 +150,8 @@ def assert_learnt(tables: Tables, run: Demo) -> None:
 
 
 def test_nothing_is_missing_and_nothing_doubled(tmp_path: Path) -> None:
-    with demos(tmp_path, "--seconds", "6") as started:
+    # The market does not wait for a gateway that starts slowly, and labels take 2.5 s of it.
+    with demos(tmp_path, "--seconds", "12") as started:
         for dialect, each in started.items():
             screen = each.end()
             assert each.process.returncode == 0, screen

@@ -6,7 +6,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from quotewatch.errors import MetricError
-from quotewatch.metrics.catalogue import CATALOGUE, OTHER, Metric
+from quotewatch.metrics.catalogue import CATALOGUE
+from quotewatch.metrics.metric import OTHER, Metric
 from quotewatch.metrics.recorder import Recorder
 
 COUNTER, GAUGE, HISTOGRAM = (

@@ -46,7 +46,9 @@ def test_what_is_written_is_there_once_and_stays_so(
                 desk.publish(message("events", seq, events(1)))
                 assert not desk.write().failed
         assert_rows(desk)
-        report = MaintainStage(desk.committer, desk.clock, orphan_hours=24).run_once()
+        report = MaintainStage(
+            desk.committer, desk.recorder, desk.clock, orphan_hours=24
+        ).run_once()
         assert not report.failed, report.plain()
         assert_rows(desk)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from quotewatch.metrics.recorder import Recorder
 from quotewatch.resources import Resources
 from quotewatch.settings import load_settings
 from quotewatch.stages import maintain
@@ -47,7 +48,7 @@ def committer(tmp_path: Path, clock: DeskClock) -> Iterator[Committer]:
 
 @pytest.fixture
 def stage(committer: Committer, clock: DeskClock) -> MaintainStage:
-    return MaintainStage(committer, clock, orphan_hours=24)
+    return MaintainStage(committer, Recorder("test"), clock, orphan_hours=24)
 
 
 def _age(folder: Path) -> None:
@@ -135,14 +136,18 @@ def test_time_is_shared_and_what_is_left_is_said(
 
     monkeypatch.setattr(DeskClock, "monotonic", monotonic)
     names = ("features", "events")
-    stage = MaintainStage(committer, clock, orphan_hours=24, budget_seconds=16, names=names)
+    stage = MaintainStage(
+        committer, Recorder("test"), clock, orphan_hours=24, budget_seconds=16, names=names
+    )
     report = stage.run_once()
     for name in names:
         assert report.tables[name].groups >= 1
         assert "groups left" in str(report.tables[name].skipped)
     assert not report.failed
     monkeypatch.undo()
-    again = MaintainStage(committer, clock, orphan_hours=24, names=names).run_once()
+    again = MaintainStage(
+        committer, Recorder("test"), clock, orphan_hours=24, names=names
+    ).run_once()
     assert all(each.skipped is None for each in again.tables.values())
 
 
@@ -164,7 +169,7 @@ def test_a_writer_is_not_disturbed(tmp_path: Path) -> None:
     writer = threading.Thread(target=write)
     writer.start()
     with open_desk(tmp_path, clock) as own:
-        stage = MaintainStage(own, clock, orphan_hours=24)
+        stage = MaintainStage(own, Recorder("test"), clock, orphan_hours=24)
         reports = [stage.run_once()]
         while not done.is_set():
             reports.append(stage.run_once())
@@ -180,6 +185,7 @@ def test_a_writer_is_not_disturbed(tmp_path: Path) -> None:
 _KILLED = """
 import os, signal, sys
 from pathlib import Path
+from quotewatch.metrics.recorder import Recorder
 from quotewatch.stages.maintain import MaintainStage
 from quotewatch.tables import upkeep
 from tests.tables.desk import DeskClock, desk
@@ -191,7 +197,9 @@ def killed(*given):
     os.kill(os.getpid(), signal.SIGKILL)
 
 upkeep.write_files = killed
-MaintainStage(desk(Path(sys.argv[1])), DeskClock(), orphan_hours=24).run_once()
+MaintainStage(
+    desk(Path(sys.argv[1])), Recorder("test"), DeskClock(), orphan_hours=24
+).run_once()
 """
 
 

@@ -105,6 +105,7 @@ class Room:
 
         return ReconcileStage(
             committer or self.desk.committer,
+            self.desk.recorder,
             self.clock,
             source,
             settle_seconds=settle,

@@ -122,7 +122,9 @@ class Desk:
         self.objects = LocalObjects(folder / "objects")
         self.quarantine = Quarantine(self.objects)
         self.recorder = Recorder("test")
-        self.committer = Committer(self.tables, clock=self.clock, sleep=self.clock.sleep)
+        self.committer = Committer(
+            self.tables, clock=self.clock, sleep=self.clock.sleep, recorder=self.recorder
+        )
 
     def open(self, *, attempts: int | None = None) -> "Desk":
         """Make topics and subscriptions; dead letters after so many attempts, if said."""

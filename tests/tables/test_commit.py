@@ -113,7 +113,7 @@ def test_a_commit_that_landed_unheard_is_found_and_not_made_again(
 ) -> None:
     faults = Faults(desk.tables, ("after", error))
     stored = store(desk)
-    assert (stored.inserted, stored.duplicate, stored.frames) == (2, 0, 1)
+    assert (stored.inserted, stored.duplicate, len(stored.fresh)) == (2, 0, 1)
     assert stored.snapshot_id == current(desk.table(NAME)).snapshot_id
     assert faults.asked == 1
     assert_each_once(desk, NAME, LINEAGE)

@@ -76,7 +76,7 @@ def test_rows_carry_the_place_they_come_from() -> None:
 @pytest.mark.parametrize("stream", ["raw_orderbook", "raw_trades", "features", "events"])
 def test_a_frame_without_rows_is_noted_and_leaves_none(desk: Desk, stream: str) -> None:
     stored = Intake(desk.committer, stream).store([arrived(stream, 3, [])])
-    assert (stored.inserted, stored.frames) == (0, 1)
+    assert (stored.inserted, len(stored.fresh)) == (0, 1)
     assert desk.rows(stream) == []
     assert str(desk.ledger(stream).stream(stream).epochs[EPOCH].done) == "3"
 
@@ -106,7 +106,7 @@ def test_a_frame_that_comes_again_adds_nothing_and_commits_nothing(desk: Desk) -
     one, two = arrived("events", 0, events(2)), arrived("events", 1, events(3))
     assert intake.store([one, one]).inserted == 2
     again = intake.store([two, one, two])
-    assert (again.inserted, again.duplicate, again.frames) == (3, 5, 1)
+    assert (again.inserted, again.duplicate, len(again.fresh)) == (3, 5, 1)
     snapshots = len(desk.table("events").metadata.snapshots)
     assert intake.store([one, two]).snapshot_id is None
     assert len(desk.table("events").metadata.snapshots) == snapshots
@@ -217,7 +217,7 @@ def test_a_trade_is_one_row_whoever_sends_it(desk: Desk) -> None:
 def test_two_epochs_in_one_batch_make_one_row(desk: Desk) -> None:
     frames = [arrived("raw_trades", 0, trades([7, 8]), epoch=epoch) for epoch in ("a", "b")]
     stored = Intake(desk.committer, "raw_trades").store(frames)
-    assert (stored.inserted, stored.duplicate, stored.frames) == (2, 2, 2)
+    assert (stored.inserted, stored.duplicate, len(stored.fresh)) == (2, 2, 2)
     assert stored_trades(desk) == [("BTC-USD", 7), ("BTC-USD", 8)]
 
 
@@ -260,7 +260,7 @@ def test_a_frame_of_known_trades_alone_is_noted_as_done(desk: Desk) -> None:
     intake = Intake(desk.committer, "raw_trades")
     intake.store([arrived("raw_trades", 0, trades([1]), epoch="a")])
     stored = intake.store([arrived("raw_trades", 0, trades([1]), epoch="b")])
-    assert (stored.inserted, stored.frames) == (0, 1)
+    assert (stored.inserted, len(stored.fresh)) == (0, 1)
     assert desk.ledger("raw_trades").stream("raw_trades").know("b", 0) is Knowledge.DONE
 
 

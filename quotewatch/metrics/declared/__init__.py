@@ -1,0 +1,1 @@
+"""Every metric, declared once, by those who record it."""
