@@ -37,7 +37,8 @@ class Opening(Generic[BuiltT]):
     def __init__(self, name: str, build: "Callable[[Resources], BuiltT]") -> None:
         self.name = name
         self._build = build
-        self._opened: tuple[Resources, BuiltT] | None = None
+        self._resources: Resources | None = None
+        self._stage: BuiltT | None = None
         self._opening = Lock()
 
     def call(self, call: "Callable[[BuiltT], ReportT]", export_seconds: float | None) -> ReportT:
@@ -45,30 +46,32 @@ class Opening(Generic[BuiltT]):
 
         Without seconds exports are as far apart as the settings say.
         """
-        resources, stage = self._open()
+        resources = self._open()
+        account = Account(self.name, resources.recorder, resources.clock)
         try:
-            account = Account(self.name, resources.recorder, resources.clock)
-            return account.of(lambda: call(stage))
+            return account.of(lambda: call(self._built(resources)))
         finally:
             resources.export(export_seconds or resources.settings.metrics_export_seconds)
 
-    def _open(self) -> "tuple[Resources, BuiltT]":
+    def _built(self, resources: "Resources") -> BuiltT:
         with self._opening:
-            if self._opened is None:
-                self._opened = self._make()
-            return self._opened
+            if self._stage is None:
+                self._stage = self._build(resources)
+            return self._stage
 
-    def _make(self) -> "tuple[Resources, BuiltT]":
+    def _open(self) -> "Resources":
         # Imported here because it brings the tables along: a door that needs none starts without.
         from quotewatch.resources import Resources  # noqa: PLC0415
 
-        configure_logs()
-        settings = load_settings()
-        get_logger(self.name).info("settings", **settings.shown())
-        resources = Resources(settings, stages=(self.name,))
-        stage = self._build(resources)
-        atexit.register(resources.close)  # an instance that is taken away gets SIGTERM
-        return resources, stage
+        with self._opening:
+            if self._resources is None:
+                configure_logs()
+                settings = load_settings()
+                get_logger(self.name).info("settings", **settings.shown())
+                self._resources = Resources(settings, stages=(self.name,))
+                # An instance that is taken away gets SIGTERM.
+                atexit.register(self._resources.close)
+            return self._resources
 
 
 class Door(Opening[StageT], Generic[StageT]):

@@ -24,7 +24,7 @@ _PREFIX = "QUOTEWATCH_"
 LONGEST_HORIZON_MS = 600_000  # what lies within a horizon is looked at together, in memory
 _PRODUCT = re.compile(r"[A-Z0-9]{1,20}-[A-Z0-9]{1,20}")
 # Set for the tests and the benchmarks, not for the product.
-_FOREIGN = frozenset({"QUOTEWATCH_CAPTURES"})
+_FOREIGN = frozenset({"QUOTEWATCH_CAPTURES", "QUOTEWATCH_NODE_CACHE"})
 
 
 class Settings(BaseSettings):

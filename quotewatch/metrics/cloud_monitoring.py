@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from quotewatch.metrics.sending import Outcome, Sender
 
 SPACING_SECONDS = 10.0  # between two exports
-LEAST_SPACING_SECONDS = 5.0  # what Cloud Monitoring insists on: for the last one
+_REFUSED_SECONDS = 5.0  # Cloud Monitoring refuses points closer than that
+LEAST_SPACING_SECONDS = 5.5  # for the last export
 TIMEOUT_SECONDS = 8.0
 LAST_SECONDS = 3.0  # kept of the time to end for the last export itself
 _JITTER = 0.1
@@ -110,7 +111,6 @@ class Exporter:
             began = self._monotonic()
             if self._sent_at is not None and began - self._sent_at < least_seconds:
                 return False
-            self._sent_at = began
             outcome = self._try(began + timeout_seconds)
             self._note(outcome, self._monotonic() - began)
         except Exception:  # noqa: BLE001 - the outer edge: metrics never fail the work
@@ -124,8 +124,8 @@ class Exporter:
 
         samples = list(self._recorder.samples())
         lost = Outcome()
-        ended = self._now()
-        if ended <= max(self._recorder.started, self._ended + LEAST_SPACING_SECONDS - 1e-3):
+        ended, self._sent_at = self._now(), self._monotonic()
+        if ended < self._ended + _REFUSED_SECONDS or ended <= self._recorder.started:
             lost.lose("clock", len(samples), "the clock went back; waiting until it has caught up")
             return lost
         try:

@@ -17,6 +17,7 @@ from google.cloud.monitoring_v3 import (
 from google.cloud.monitoring_v3.services.metric_service.transports import (
     MetricServiceGrpcTransport,
 )
+from google.protobuf.any_pb2 import Any as AnyMessage  # type: ignore[import-untyped]
 
 from quotewatch.logs import get_logger
 from quotewatch.metrics.metric import Metric
@@ -168,9 +169,13 @@ class Sender:
 
 def _taken(error: exceptions.GoogleAPIError) -> int:
     """Say how many points of a refused call were taken all the same."""
-    details = getattr(error, "details", None) or ()
-    summaries = (each for each in details if isinstance(each, _Summary))
-    return sum(each.success_point_count for each in summaries)
+    taken = 0
+    for packed in getattr(error, "details", None) or ():
+        summary = _SUMMARY()
+        # What google-api-core does not know it hands on as it came.
+        if isinstance(packed, AnyMessage) and packed.Unpack(summary):
+            taken += summary.success_point_count
+    return taken
 
 
-_Summary = CreateTimeSeriesSummary.pb()
+_SUMMARY = CreateTimeSeriesSummary.pb()

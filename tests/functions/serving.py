@@ -34,6 +34,7 @@ class Answer:
 class Served:
     """One running door and what it has logged so far."""
 
+    process: subprocess.Popen[str]
     url: str = ""
     lines: list[str] = field(default_factory=list)
 
@@ -49,6 +50,11 @@ class Served:
         while (answer := self.call()).status != status and time.monotonic() < deadline:
             pass
         return answer
+
+    def end(self, number: int) -> None:
+        """Signal the server as the platform does, and wait until it has gone."""
+        self.process.send_signal(number)
+        self.process.wait(PATIENCE_SECONDS)
 
     def logged(self, event: str) -> list[dict[str, Any]]:
         """Return the log lines of one event."""
@@ -74,7 +80,7 @@ def serving(name: str, folder: Path, **variables: str) -> Iterator[Served]:
         text=True,
         start_new_session=True,
     )
-    served = Served()
+    served = Served(process)
     assert process.stderr is not None
     with process.stderr as log:
         listener = Thread(target=served.lines.extend, args=(log,))

@@ -1,0 +1,1 @@
+"""What people look at: dashboards, alerts and pages, all made from the catalogue."""
