@@ -92,7 +92,9 @@ class Resources:
 
     def close(self) -> None:
         """Close what was opened; metrics go last, they tell of all the rest."""
-        for name in ("bus", "objects", "tables", "exporter"):
-            opened = self.__dict__.pop(name, None)
-            if opened is not None:
-                opened.close()
+        for name in ("bus", "objects", "tables"):
+            if name in self.__dict__:
+                self.__dict__.pop(name).close()
+        if "recorder" in self.__dict__ and self.exporter is not None:
+            self.exporter.close()
+            del self.exporter

@@ -130,7 +130,7 @@ class Exporter:
             return lost
         try:
             sender, place = self._opened()
-            sender.prepare({each.metric.name: each.metric for each in samples}.values(), deadline)
+            sender.prepare(self._recorder.metrics, deadline)
             self._ended = ended
             return sender.send(self._series(samples, place, ended), deadline)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is counted

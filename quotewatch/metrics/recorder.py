@@ -62,6 +62,12 @@ class Recorder:
         self._reset()
         _RECORDERS.add(self)
 
+    @property
+    def metrics(self) -> list[Metric]:
+        """What can be recorded here."""
+        every = CATALOGUE.values()
+        return [each for each in every if self._owners is None or self._owners & each.owners.keys()]
+
     def _reset(self) -> None:
         self.started = self._now()  # counts are counts since then
         self._registry = CollectorRegistry()
@@ -69,9 +75,8 @@ class Recorder:
         self._gauges: dict[str, Gauge] = {}
         self._histograms: dict[str, Histogram] = {}
         self._seen: dict[str, set[tuple[str, ...]]] = {}
-        for metric in CATALOGUE.values():
-            if self._owners is None or self._owners & metric.owners.keys():
-                self._make(metric)
+        for metric in self.metrics:
+            self._make(metric)
         self._begin()
 
     def inc(self, name: str, value: float = 1, **labels: str) -> None:

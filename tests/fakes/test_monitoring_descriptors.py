@@ -141,6 +141,11 @@ def test_what_does_not_exist_is_not_found(desk: Desk) -> None:
         desk.client.delete_metric_descriptor(name=WHERE + PREFIX + "a")
 
 
+def test_a_name_that_is_none_is_refused(desk: Desk) -> None:
+    with pytest.raises(InvalidArgument, match="Field name had an invalid value"):
+        desk.client.get_metric_descriptor(name=PREFIX + "a")
+
+
 def test_a_deleted_descriptor_takes_its_data_along(desk: Desk) -> None:
     create(desk, descriptor("a"))
     desk.write(series("a", 1, NOW))
