@@ -14,7 +14,9 @@ from benchmarks import (
     feed_to_prediction,
     freshness,
     hotpath,
+    instrumentation,
     label,
+    metric_export,
     predict,
     receivers,
     soak,
@@ -27,6 +29,8 @@ from benchmarks import (
 
 _BENCHMARKS: Mapping[str, ModuleType] = {
     "hotpath": hotpath,
+    "instrumentation": instrumentation,
+    "metric_export": metric_export,
     "bytes_on_bus": bytes_on_bus,
     "receivers": receivers,
     "end_to_end": end_to_end,

@@ -3,6 +3,8 @@
 import logging
 from collections.abc import Iterable
 
+import pyarrow as pa
+
 from benchmarks.workloads import Message, Source
 from ingest_gateway.advanced_reader import AdvancedReader
 from ingest_gateway.exchange_reader import ExchangeReader
@@ -51,15 +53,14 @@ class Gateway:
 
     def frame(self, stream: str) -> Frames:
         """Encode the open page of one stream."""
+        return self.built(stream)[1]
+
+    def built(self, stream: str) -> tuple[pa.RecordBatch, Frames]:
+        """Encode the open page of one stream; return its rows, too."""
         page = self.tape.take(stream)
         seq = self._seq[stream]
         self._seq[stream] = seq + 1
-        return self._encoder.encode(
-            Frame(
-                FrameId(stream, "bench", seq),
-                "bench",
-                page.build(),
-                page.first_received_us * 1000,
-                page.last_received_us * 1000,
-            )
-        )
+        rows = page.build()
+        times = page.first_received_us * 1000, page.last_received_us * 1000
+        frame = Frame(FrameId(stream, "bench", seq), "bench", rows, *times)
+        return rows, self._encoder.encode(frame)

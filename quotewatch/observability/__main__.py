@@ -5,12 +5,16 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from quotewatch.observability import dashboards
+from quotewatch.observability import alerts, dashboards, metrics_page
 
 ROOT = Path(__file__).resolve().parents[2]
 
 # Each returns the text of files by their path in the repository. One line for each generator.
-GENERATORS: tuple[Callable[[], dict[str, str]], ...] = (dashboards.files,)
+GENERATORS: tuple[Callable[[], dict[str, str]], ...] = (
+    dashboards.files,
+    metrics_page.files,
+    alerts.files,
+)
 
 
 def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
