@@ -28,7 +28,7 @@ from quotewatch.settings import Settings, load_settings, unknown_variables
 
 _UNSAFE = 1  # exit code: something captured is neither on the bus nor in the spool
 _TURN_SECONDS = 0.0005
-_GO_SECONDS = 8.5  # from SIGTERM on; the platform kills after 10
+_GO_SECONDS = 8.0  # from SIGTERM on; the platform kills after 10
 GATEWAY = "gateway"
 _REFUSED = 2  # exit code: did not start
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SPACING_SECONDS = 10.0  # between two exports
 _REFUSED_SECONDS = 5.0  # Cloud Monitoring refuses points closer than that
 LEAST_SPACING_SECONDS = 5.5  # for the last export
-TIMEOUT_SECONDS = 8.0
+TIMEOUT_SECONDS = 5.0
 LAST_SECONDS = 3.0  # kept of the time to end for the last export itself
 _JITTER = 0.1
 
