@@ -16,6 +16,7 @@ from benchmarks import (
     hotpath,
     instrumentation,
     label,
+    latency,
     metric_export,
     predict,
     receivers,
@@ -43,9 +44,10 @@ _BENCHMARKS: Mapping[str, ModuleType] = {
     "predict": predict,
     "feed_to_prediction": feed_to_prediction,
     "freshness": freshness,
+    "latency": latency,
     "soak": soak,
 }
-_TAKE_OPTIONS = frozenset({"freshness", "soak"})
+_TAKE_OPTIONS = frozenset({"freshness", "latency", "soak"})
 _ONLY_WHEN_NAMED = frozenset({"soak"})
 
 
