@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -92,9 +93,9 @@ class Resources:
 
     def close(self) -> None:
         """Close what was opened; metrics go last, they tell of all the rest."""
-        for name in ("bus", "objects", "tables"):
-            if name in self.__dict__:
-                self.__dict__.pop(name).close()
-        if "recorder" in self.__dict__ and self.exporter is not None:
-            self.exporter.close()
-            del self.exporter
+        with ExitStack() as closing:  # the last first, and all of them whatever one says
+            if "recorder" in self.__dict__ and self.exporter is not None:
+                closing.callback(self.__dict__.pop("exporter").close)
+            for name in ("tables", "objects", "bus"):
+                if name in self.__dict__:
+                    closing.callback(self.__dict__.pop(name).close)

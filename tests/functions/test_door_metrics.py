@@ -6,8 +6,12 @@ from pathlib import Path
 import grpc  # type: ignore[import-untyped]  # grpcio carries no types
 import pytest
 
+from tests.emulator import running_emulator
 from tests.fakes.monitoring import MonitoringFake
 from tests.functions.serving import serving
+from tests.functions.test_push_doors import machine, objects_of, push
+from tests.learning.test_serving import serve
+from tests.stages.test_predict import FIRST, asked, features
 
 RUNS = "stage_runs_total"
 
@@ -60,3 +64,33 @@ def test_a_call_whose_stage_cannot_be_made_is_counted_as_failed(tmp_path: Path) 
         assert door.call().status == 500
         assert fake.latest(RUNS, stage="write", outcome="failed") == 1
         assert fake.series("stage_last_success_timestamp_seconds") == []
+
+
+def test_a_pushed_function_exports_now_and_then_and_at_its_end(tmp_path: Path) -> None:
+    serve(objects_of(tmp_path), FIRST)
+    with (
+        MonitoringFake() as fake,
+        machine(tmp_path, QUOTEWATCH_MONITORING=f"grpc://{fake.address}") as (door, _),
+    ):
+        for seq in range(4):
+            assert push(door, asked(seq, features(3))).status == 200
+        assert fake.latest(RUNS, stage="predict", outcome="ok") == 1
+        door.end(signal.SIGTERM)
+        assert fake.latest(RUNS, stage="predict", outcome="ok") == 4
+        assert sum(each.newest.value for each in fake.series("ml_predictions_total")) == 12  # type: ignore[misc]
+
+
+def test_on_pubsub_the_last_counts_are_exported_too(tmp_path: Path) -> None:
+    with running_emulator(tmp_path / "emulator.log") as emulator, MonitoringFake() as fake:
+        places = {
+            "QUOTEWATCH_BUS": "pubsub",
+            "QUOTEWATCH_PROJECT": "p",
+            "PUBSUB_EMULATOR_HOST": emulator,
+            "QUOTEWATCH_DATA_DIR": str(tmp_path),
+            "QUOTEWATCH_MONITORING": f"grpc://{fake.address}",
+        }
+        with serving("write", tmp_path, **places) as door:
+            for _ in range(2):
+                assert door.call().status == 200
+            door.end(signal.SIGTERM)
+            assert fake.latest(RUNS, stage="write", outcome="ok") == 2

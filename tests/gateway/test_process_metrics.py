@@ -11,6 +11,7 @@ import pytest
 from tests.fakes.monitoring import MonitoringFake
 from tests.gateway.processes import endless, process, until
 from tests.gateway.running import feed
+from tests.servers.prometheus import check_metrics
 
 RECEIVED = "coinbase_messages_received_total"
 
@@ -35,6 +36,7 @@ def test_the_last_counts_are_exported_on_the_way_out(tmp_path: Path) -> None:
         ):
             await until(lambda: f'{RECEIVED}{{environment="local",type="l2update"}}'
                         in gateway.get("/metrics")[1])  # fmt: skip
+            assert check_metrics(gateway.get("/metrics")[1].encode()) == []
             began = time.monotonic()
             assert await gateway.end(signal.SIGTERM) == 0
             return time.monotonic() - began
