@@ -56,7 +56,7 @@ class _Sorted:
     """Whole numbers in order, to be searched and added up."""
 
     def __init__(self, numbers: Any) -> None:  # noqa: ANN401
-        known = numbers.drop_null()
+        known = numbers.drop_null() if numbers.null_count else numbers
         self._array: Any = known.take(pc.array_sort_indices(known))
         data = self._array.buffers()[1] if len(self._array) else b""
         self.values = memoryview(data).cast("q")[: len(self._array)]

@@ -6,7 +6,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from prometheus_client import (
     CollectorRegistry,
@@ -24,11 +24,13 @@ from quotewatch.metrics.metric import OTHER, Metric
 from quotewatch.metrics.tally import Tally
 
 _Instrument = TypeVar("_Instrument", Counter, Gauge, Histogram)
+_Labelled = TypeVar("_Labelled", Counter, Gauge)
 
 _log = get_logger("metrics")
 
 LONGEST_VALUE = 100  # characters of a label value that no list names
 MOST_SERIES = 2_000  # of one metric of one process; beyond it, products are counted as one
+_MOST_CHECKED = 10_000
 
 
 @dataclass(frozen=True)
@@ -75,26 +77,26 @@ class Recorder:
         self._gauges: dict[str, Gauge] = {}
         self._histograms: dict[str, Histogram] = {}
         self._seen: dict[str, set[tuple[str, ...]]] = {}
+        self._checked: dict[tuple[object, ...], Counter | Gauge] = {}
         for metric in self.metrics:
             self._make(metric)
         self._begin()
 
     def inc(self, name: str, value: float = 1, **labels: str) -> None:
         """Add to a counter. Counters never go down: nothing happens at zero or below."""
-        counter = self._declared(self._counters, name, "counter")
-        series = self._labels(name, labels)
         if value > 0:
-            counter.labels(**series).inc(value)
+            self._series(self._counters, name, "counter", labels).inc(value)
+        else:
+            self._declared(self._counters, name, "counter")
+            self._labels(name, labels)
 
     def set(self, name: str, value: float, **labels: str) -> None:
         """Set a gauge."""
-        gauge = self._declared(self._gauges, name, "gauge")
-        gauge.labels(**self._labels(name, labels)).set(value)
+        self._series(self._gauges, name, "gauge", labels).set(value)
 
     def ask(self, name: str, answer: Callable[[], float], **labels: str) -> None:
         """Let a gauge be what is answered whenever somebody looks."""
-        gauge = self._declared(self._gauges, name, "gauge")
-        gauge.labels(**self._labels(name, labels)).set_function(answer)
+        self._series(self._gauges, name, "gauge", labels).set_function(answer)
 
     def observe(self, name: str, value: float, **labels: str) -> None:
         """Put a value into a histogram."""
@@ -133,6 +135,19 @@ class Recorder:
         """Return one sample as exported, 0 where it does not exist yet."""
         found = self._registry.get_sample_value(sample, {"environment": self.environment, **labels})
         return found or 0.0
+
+    def _series(
+        self, instruments: Mapping[str, _Labelled], name: str, kind: str, given: Mapping[str, str]
+    ) -> _Labelled:
+        """Return the series with these labels; what was checked once is not checked again."""
+        key = (kind, name, *given.items())
+        found = self._checked.get(key)
+        if found is None:
+            instrument = self._declared(instruments, name, kind)
+            found = instrument.labels(**self._labels(name, given))
+            if len(self._checked) < _MOST_CHECKED:
+                self._checked[key] = found
+        return cast("_Labelled", found)
 
     def _values(self, name: str, given: Mapping[str, str]) -> tuple[str, ...]:
         return tuple(self._labels(name, given).values())
