@@ -8,7 +8,7 @@ import pyarrow as pa
 from quotewatch.clock import Clock
 from quotewatch.frames import decode_carried
 from quotewatch.message import Message
-from quotewatch.metrics.latency import LATENCY, Sent, until_received
+from quotewatch.metrics.latency import LATENCY, Sent, messages, until_received
 from quotewatch.metrics.recorder import Recorder
 from quotewatch.streams import FEATURES, RAW_ORDERBOOK, RAW_TRADES
 
@@ -26,17 +26,18 @@ class Timing:
         """Count how long messages took to us; return when they were sent, if they are messages."""
         if stream not in _MESSAGES:
             return None
-        took, ahead = until_received(rows)
+        told = messages(rows)
+        took, ahead = until_received(told)
         self._recorder.observe_all(LATENCY, took, stamp="received")
         self._recorder.inc("pipeline_clock_ahead_total", ahead)
-        return Sent(rows.column("exchange_time"))
+        return Sent(told.column("exchange_time"))
 
     def published(self, stream: str, message: Message, sent: Sent | None) -> None:
         """Count how long the messages of a frame took to the bus."""
         if stream not in _MESSAGES:
             return
         if sent is None:  # let go of while the bus was away
-            sent = Sent(decode_carried(message).rows.column("exchange_time"))
+            sent = Sent(messages(decode_carried(message).rows).column("exchange_time"))
         now_us = self._clock.now_ns() // 1_000
         self._recorder.observe_all(LATENCY, sent.until(now_us), stamp="published")
 

@@ -23,7 +23,7 @@ from quotewatch.errors import (
 from quotewatch.frames import Frame, FrameId, identify
 from quotewatch.logs import get_logger
 from quotewatch.message import Message
-from quotewatch.metrics.latency import LATENCY, Sent
+from quotewatch.metrics.latency import LATENCY, Sent, messages
 from quotewatch.metrics.recorder import Recorder
 from quotewatch.quarantine import Quarantine
 from quotewatch.streams import RAW_ORDERBOOK, RAW_TRADES
@@ -276,7 +276,7 @@ class Drain:
             return
         recorder, now_us = self._tools.recorder, self._tools.clock.now_ns() // 1_000
         for each in fresh:
-            sent = Sent(each.frame.rows.column("exchange_time"))
+            sent = Sent(messages(each.frame.rows).column("exchange_time"))
             pulled_us = batch.pulled[each.frame.id]
             recorder.observe_all(LATENCY, sent.until(pulled_us), stamp="pulled")
             recorder.observe_all(LATENCY, sent.until(now_us), stamp="committed")

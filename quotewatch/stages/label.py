@@ -84,7 +84,8 @@ class LabelStage:
         except QuoteWatchError as error:
             report.error = str(error)
         report.seconds = round(self._clock.monotonic() - began, 3)
-        self._gauge(report)
+        if not report.failed:  # then it has not seen what waits
+            self._gauge(report)
         (_log.error if report.failed else _log.info)("labelled", **report.plain())
         return report
 

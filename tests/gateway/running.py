@@ -77,12 +77,14 @@ def snapshot(product: str) -> exchange.Snapshot:
     return exchange.Snapshot(product, [("100", "1"), ("99", "1")], [("101", "1"), ("102", "1")])
 
 
-def update(product: str = "BTC-USD", price: str = "100.5", size: str = "1") -> exchange.L2Update:
-    return exchange.L2Update(product, [("buy", price, size)], TIME)
+def update(
+    product: str = "BTC-USD", price: str = "100.5", size: str = "1", time: str = TIME
+) -> exchange.L2Update:
+    return exchange.L2Update(product, [("buy", price, size)], time)
 
 
-def match(trade_id: int, product: str = "BTC-USD") -> exchange.Match:
-    return exchange.Match(trade_id, "sell", "0.5", "100.5", product, 10 * trade_id, TIME)
+def match(trade_id: int, product: str = "BTC-USD", time: str = TIME) -> exchange.Match:
+    return exchange.Match(trade_id, "sell", "0.5", "100.5", product, 10 * trade_id, time)
 
 
 @contextlib.asynccontextmanager
@@ -160,11 +162,12 @@ async def running(
     memory_bytes: int = 50_000_000,
     clock: Clock | None = None,
     repair: Callable[[], bool] = lambda: False,
+    recorder: Recorder | None = None,
 ) -> AsyncIterator[Running]:
     """Run a gateway in this loop; stop it at the end and collect all it published."""
     clock = clock or SystemClock()
     epoch = new_epoch(clock.now_ns())
-    recorder = Recorder("test")
+    recorder = recorder or Recorder("test")
     reading_bus = SqliteBus(path / "bus.db")
     wanted = topology()
     reading_bus.create(wanted.topics, wanted.subscriptions)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quotewatch.metrics.catalogue import CATALOGUE
-from quotewatch.metrics.latency import LATENCY, Sent, until_received
+from quotewatch.metrics.latency import LATENCY, Sent, messages, until_received
 from quotewatch.metrics.tally import Tally
 from quotewatch.streams import TIME
 
@@ -58,3 +58,12 @@ def test_until_received(took: list[int | None]) -> None:
 def test_a_slice_counts_its_own_rows() -> None:
     sent = column([NOW_US - 10**6] * 5 + [NOW_US - 2 * 10**6] * 3)
     assert Sent(sent.slice(5)).until(NOW_US).sum == 6
+
+
+def test_a_trade_that_was_told_again_is_no_message() -> None:
+    times = column([NOW_US - 10**6, NOW_US - 10**9])
+    rows = pa.RecordBatch.from_arrays(
+        [times, pa.array([True, False])], names=["exchange_time", "live"]
+    )
+    assert Sent(messages(rows).column("exchange_time")).until(NOW_US).sum == 1
+    assert messages(rows.select(["exchange_time"])).num_rows == 2

@@ -11,11 +11,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyiceberg.table import Table
 
+from quotewatch.clock import SystemClock
+from quotewatch.metrics.recorder import Recorder
+from quotewatch.stages.label import LabelStage
 from quotewatch.streams import TABLES
 from quotewatch.tables.commit import Change, Committer, read_ledger
 from quotewatch.tables.data_files import write_files
 from quotewatch.tables.gaps import Gap, Scope, rows_of_gaps
 from quotewatch.tables.ledger import Ledger, Seen
+from tests.metrics.exported import exported
 from tests.tables.desk import NOON_NS, open_desk, store
 from tests.tables.labelled import (
     EPOCH,
@@ -63,6 +67,17 @@ def test_calling_again_changes_nothing(committer: Committer) -> None:
     report = label_now(committer).horizons["500"]
     assert (report.labelled, report.waiting) == (0, 30)
     assert committer.tables.load("labels").current_snapshot() == snapshot
+
+
+def test_calling_again_counts_nothing_twice(committer: Committer) -> None:
+    recorder = Recorder("test")
+    store_some(committer, steady(6).feature_frames([10] * 6))
+    stage = LabelStage(committer, recorder, SystemClock(), (500,))
+    stage.run_once()
+    before = exported(recorder)["ml_samples_total"]
+    stage.run_once()
+    assert exported(recorder)["ml_samples_total"] == before
+    assert sum(before.values()) == len(labels_in(committer)) > 0
 
 
 def test_a_frame_that_may_still_come_holds_up_what_lies_behind_it(committer: Committer) -> None:

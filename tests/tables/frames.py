@@ -113,6 +113,7 @@ class Desk:
         properties: Mapping[str, str] | None = None,
         bus: Bus | None = None,
         clock: HandClock | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         self.folder = folder
         self.clock = clock or HandClock()
@@ -121,7 +122,7 @@ class Desk:
         self.tables = Tables(self.properties)
         self.objects = LocalObjects(folder / "objects")
         self.quarantine = Quarantine(self.objects)
-        self.recorder = Recorder("test")
+        self.recorder = recorder or Recorder("test")
         self.committer = Committer(
             self.tables, clock=self.clock, sleep=self.clock.sleep, recorder=self.recorder
         )

@@ -86,7 +86,8 @@ _STAMPS = {
 PIPELINE = (
     Metric("pipeline_message_latency_seconds", "histogram", "s",
            "From the exchange's time of a message to a stamp of ours. One value a row of the book"
-           " or of trades, `predicted` one an answer; 0 where the exchange's clock is ahead.",
+           " or of trades as they happen, `predicted` one an answer; 0 where the exchange's clock"
+           " is ahead.",
            {owner: {"stamp": frozenset(stamps)} for owner, stamps in _STAMPS.items()},
            buckets=LATENCY),
     Metric("pipeline_clock_ahead_total", "counter", "1",
