@@ -13,7 +13,6 @@ from collections.abc import Callable
 from benchmarks import _timing
 from benchmarks.gateway import Gateway
 from benchmarks.workloads import SOURCES, Source, Workload, load, missing
-from ingest_gateway.timing import Timing
 from quotewatch.clock import SystemClock
 from quotewatch.message import Message
 from quotewatch.metrics.catalogue import metrics_of
@@ -38,7 +37,6 @@ class Instrumented(Gateway):
         super().__init__(source)
         self._clock = SystemClock()
         self._recorder = Recorder("bench", ("gateway",))
-        self._timing = Timing(self._recorder, self._clock)
         self._products = source.products
         self._until_readings = _MESSAGES_A_SECOND
 
@@ -46,12 +44,11 @@ class Instrumented(Gateway):
         """Encode a page, and count what is counted of it on its way to the bus."""
         began = self._clock.monotonic()
         rows, message = self.built(stream)
-        sent = self._timing.received(stream, rows)
-        self._timing.encoded(stream, began)
-        recorder = self._recorder
+        recorder, seconds = self._recorder, self._clock.monotonic() - began
         recorder.inc("gateway_rows_total", rows.num_rows, stream=stream)
-        self._timing.published(stream, message, sent)
-        recorder.observe("gateway_publish_seconds", self._clock.monotonic() - began)
+        if stream == "features":
+            recorder.observe("pipeline_callback_duration_seconds", seconds, stage=stream)
+        recorder.observe("gateway_publish_seconds", seconds)
         recorder.inc("gateway_frames_published_total", stream=stream)
         recorder.inc("gateway_bytes_published_total", len(message.data), stream=stream)
         if stream in _MESSAGES:

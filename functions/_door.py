@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from quotewatch.resources import Resources
 
+_PUSHED_SECONDS = 3.0  # at most: a first export connects, and asks for the descriptors
+
 BuiltT = TypeVar("BuiltT")
 StageT = TypeVar("StageT", bound=Stage)
 ReportT = TypeVar("ReportT", bound=Report)
@@ -41,17 +43,21 @@ class Opening(Generic[BuiltT]):
         self._stage: BuiltT | None = None
         self._opening = Lock()
 
-    def call(self, call: "Callable[[BuiltT], ReportT]", export_seconds: float | None) -> ReportT:
+    def call(self, call: "Callable[[BuiltT], ReportT]", *, pushed: bool = False) -> ReportT:
         """Call the stage, built on the first call; count it, and export what was counted.
 
-        Without seconds exports are as far apart as the settings say.
+        What is called each minute is told of when it ends; of what is pushed now and then, since
+        the next one waits meanwhile.
         """
         resources = self._open()
         account = Account(self.name, resources.recorder, resources.clock)
         try:
             return account.of(lambda: call(self._built(resources)))
         finally:
-            resources.export(export_seconds or resources.settings.metrics_export_seconds)
+            if pushed:
+                resources.export(resources.settings.metrics_export_seconds, _PUSHED_SECONDS)
+            else:
+                resources.export(SPACING_SECONDS)
 
     def _built(self, resources: "Resources") -> BuiltT:
         with self._opening:
@@ -80,8 +86,7 @@ class Door(Opening[StageT], Generic[StageT]):
     def answer(self) -> Response:
         """Run the stage once; Scheduler tries again what is answered with 500."""
         try:
-            # Calls are a minute apart: each is told of when it ends.
-            report = self.call(lambda stage: stage.run_once(), SPACING_SECONDS)
+            report = self.call(lambda stage: stage.run_once())
         except QuoteWatchError as error:
             get_logger(self.name).error("call_failed", error=str(error))
             return as_json({"error": str(error)}, 500)

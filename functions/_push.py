@@ -47,7 +47,7 @@ class PushDoor(Opening[PushedT], Generic[PushedT]):
         """Hand the message to the stage; what fails is a 500, and Pub/Sub sends it again."""
         try:
             message = message_of(event)
-            report = self.call(lambda stage: stage.handle(message), None)
+            report = self.call(lambda stage: stage.handle(message), pushed=True)
         except QuoteWatchError as error:
             get_logger(self.name).error("call_failed", error=str(error))
             abort(500, str(error))  # raised as it is, it would be logged again with its whole stack

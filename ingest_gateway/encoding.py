@@ -9,12 +9,10 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from ingest_gateway.pages import Page
-from ingest_gateway.timing import Timing
 from quotewatch.errors import FrameTooLargeError
 from quotewatch.frames import Frame, FrameEncoder, FrameId
 from quotewatch.logs import get_logger
 from quotewatch.message import Message
-from quotewatch.metrics.latency import Sent
 
 _log = get_logger("outbox")
 
@@ -28,7 +26,6 @@ class Outgoing:
     size: int
     rows: int
     closed: float  # monotonic time at which its window closed
-    sent: Sent | None = None  # when the messages of its rows were sent
     spooled: bool = False
 
 
@@ -45,11 +42,8 @@ class Loss:
 class Encoding:
     """Makes the frames of one stream and numbers them: a page that fails leaves no hole."""
 
-    def __init__(
-        self, stream: str, epoch: str, producer: str, timing: Timing | None = None
-    ) -> None:
+    def __init__(self, stream: str, epoch: str, producer: str) -> None:
         self._stream = stream
-        self._timing = timing
         self._epoch = epoch
         self._producer = producer
         self._encoder = FrameEncoder()
@@ -75,8 +69,7 @@ class Encoding:
             yield from self._encode_halves(page, rows, closed, error)
             return
         self.next_seq += 1
-        sent = None if self._timing is None else self._timing.received(self._stream, rows)
-        yield Outgoing(identity, message, len(message.data), rows.num_rows, closed, sent)
+        yield Outgoing(identity, message, len(message.data), rows.num_rows, closed)
 
     def _encode_halves(
         self, page: Page, rows: pa.RecordBatch, closed: float, error: FrameTooLargeError

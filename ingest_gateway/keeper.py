@@ -95,5 +95,5 @@ class Keeper:
             if self._held_bytes < self._memory_bytes // _SHED_SHARE:
                 return
             if frame.spooled and frame.message is not None:
-                frame.message = frame.sent = None
+                frame.message = None
                 self.hold(-frame.size)

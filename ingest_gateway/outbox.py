@@ -17,11 +17,10 @@ from ingest_gateway.pages import Page
 from ingest_gateway.publisher import Publisher, Shared
 from ingest_gateway.repairs import Repairs
 from ingest_gateway.spool import Spool
-from ingest_gateway.timing import Timing
 from quotewatch.bus.port import Bus
 from quotewatch.clock import Clock
 from quotewatch.metrics.recorder import Recorder
-from quotewatch.streams import CAPTURED
+from quotewatch.streams import CAPTURED, FEATURES
 
 _SHARE_TO_PUBLISH = 0.6  # of the time to drain; the rest is for the spool
 _CLOSE_SECONDS = 0.5  # a thread within a publish call is left behind: its frames are in the spool
@@ -47,10 +46,8 @@ class Outbox:
     ) -> None:
         self._clock = clock
         self._keeper = Keeper(spool, recorder, memory_bytes)
-        self._timing = Timing(recorder, clock)
-        self._encodings = {
-            stream: Encoding(stream, epoch, producer, self._timing) for stream in CAPTURED
-        }
+        self._recorder = recorder
+        self._encodings = {stream: Encoding(stream, epoch, producer) for stream in CAPTURED}
         self._pages: dict[str, queue.SimpleQueue[Handed | None]] = {
             stream: queue.SimpleQueue() for stream in CAPTURED
         }
@@ -60,9 +57,8 @@ class Outbox:
         self.losses: deque[Loss] = deque()  # for the gateway to write down
         repairs = Repairs(repair)  # for a bus that refuses: an emulator that forgot us
         shared = Shared(
-            bus, self._keeper, repairs, recorder, clock, self._changed, self._stop, self.losses,
-            self._timing,
-        )  # fmt: skip
+            bus, self._keeper, repairs, recorder, clock, self._changed, self._stop, self.losses
+        )
         self._publishers = {stream: Publisher(stream, shared) for stream in CAPTURED}
         self._threads = [
             *(
@@ -149,8 +145,13 @@ class Outbox:
                     self._keeper.keep(made)
                 frames.append(made)
             self._keeper.hold(-page.held_bytes)
-            self._timing.encoded(stream, began)
+            if stream == FEATURES.name:
+                self._time(began)
             self._hand_on(stream, frames, published)
+
+    def _time(self, began: float) -> None:
+        seconds = self._clock.monotonic() - began
+        self._recorder.observe("pipeline_callback_duration_seconds", seconds, stage="features")
 
     def _hand_on(self, stream: str, frames: list[Outgoing], published: Published | None) -> None:
         publisher = self._publishers[stream]

@@ -9,7 +9,6 @@ from ingest_gateway.backoff import Backoff
 from ingest_gateway.encoding import Loss, Outgoing
 from ingest_gateway.keeper import Keeper
 from ingest_gateway.repairs import Repairs
-from ingest_gateway.timing import Timing
 from quotewatch.bus.port import Bus
 from quotewatch.clock import Clock
 from quotewatch.errors import BusError, BusUnavailableError, is_retryable
@@ -38,7 +37,6 @@ class Shared:
     changed: threading.Condition
     stop: threading.Event
     losses: deque[Loss]
-    timing: Timing
 
     def publish(self, stream: str, messages: Sequence[Message]) -> None:
         """Publish, mending a bus that forgot its topics."""
@@ -87,7 +85,6 @@ class Publisher:
             except Exception as error:  # noqa: BLE001  # the task's outer edge: tried again
                 self._fail(error, began)
             else:
-                self._time(ready)
                 self._settle([frame for frame, _ in ready])
 
     def _next_frames(self) -> list[Outgoing]:
@@ -114,11 +111,6 @@ class Publisher:
             self._shared.changed.notify_all()
         for frame in frames:
             self._shared.losses.append(Loss(self.stream, frame.rows, "spool_unreadable", ()))
-
-    def _time(self, ready: Sequence[tuple[Outgoing, Message]]) -> None:
-        timing = self._shared.timing
-        for frame, message in ready:
-            timing.published(self.stream, message, frame.sent)
 
     def _settle(self, frames: Sequence[Outgoing]) -> None:
         if self.failing_since is not None:

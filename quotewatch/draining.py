@@ -23,7 +23,7 @@ from quotewatch.errors import (
 from quotewatch.frames import Frame, FrameId, identify
 from quotewatch.logs import get_logger
 from quotewatch.message import Message
-from quotewatch.metrics.latency import LATENCY, Sent, messages
+from quotewatch.metrics.latency import LATENCY, Sent, messages, until_received
 from quotewatch.metrics.recorder import Recorder
 from quotewatch.quarantine import Quarantine
 from quotewatch.streams import RAW_ORDERBOOK, RAW_TRADES
@@ -271,15 +271,26 @@ class Drain:
             self._announce(stored.snapshot_id, stored.inserted)
 
     def _time(self, batch: _Batch, fresh: Sequence[Arrived]) -> None:
-        """Tell how long messages took to be pulled and to be durable; those that came anew."""
+        """Tell how long messages took from stamp to stamp; each once, however often it came.
+
+        Here and not at the gateway, whose time belongs to the feed.
+        """
         if self._stream not in _MESSAGES:
             return
         recorder, now_us = self._tools.recorder, self._tools.clock.now_ns() // 1_000
         for each in fresh:
-            sent = Sent(messages(each.frame.rows).column("exchange_time"))
-            pulled_us = batch.pulled[each.frame.id]
-            recorder.observe_all(LATENCY, sent.until(pulled_us), stamp="pulled")
-            recorder.observe_all(LATENCY, sent.until(now_us), stamp="committed")
+            rows = messages(each.frame.rows)
+            took, ahead = until_received(rows)
+            recorder.inc("pipeline_clock_ahead_total", ahead)
+            recorder.observe_all(LATENCY, took, stamp="received")
+            sent = Sent(rows.column("exchange_time"))
+            moments = {
+                "published": each.published_ns // 1_000,
+                "pulled": batch.pulled[each.frame.id],
+                "committed": now_us,
+            }
+            for stamp, at_us in moments.items():
+                recorder.observe_all(LATENCY, sent.until(at_us), stamp=stamp)
 
     def _announce(self, snapshot_id: int, rows: int) -> None:
         """Tell whoever waits for rows; if it is not heard, they also look by themselves."""

@@ -30,11 +30,17 @@ class Resources:
     """
 
     def __init__(
-        self, settings: Settings, clock: Clock | None = None, *, stages: Sequence[str] = STAGES
+        self,
+        settings: Settings,
+        clock: Clock | None = None,
+        *,
+        stages: Sequence[str] = STAGES,
+        job: str = "command",
     ) -> None:
         self.settings = settings
         self.clock = clock or SystemClock()
         self._stages = stages
+        self._job = stages[0] if len(stages) == 1 else job
 
     @cached_property
     def recorder(self) -> Recorder:
@@ -44,13 +50,12 @@ class Resources:
     @cached_property
     def exporter(self) -> Exporter | None:
         """What brings them to Cloud Monitoring, where the settings ask for it."""
-        job = self._stages[0] if len(self._stages) == 1 else "stages"
-        return open_exporter(self.settings, self.recorder, job)
+        return open_exporter(self.settings, self.recorder, self._job)
 
-    def export(self, least_seconds: float) -> None:
+    def export(self, least_seconds: float, timeout_seconds: float | None = None) -> None:
         """Export what was counted, unless that was done so shortly ago."""
         if self.exporter is not None:
-            self.exporter.flush(least_seconds)
+            self.exporter.flush(least_seconds, timeout_seconds)
 
     @cached_property
     def bus(self) -> Bus:

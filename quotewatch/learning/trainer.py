@@ -5,6 +5,7 @@ whether a process went on learning or loaded the model in between changes no bit
 nothing is ever pickled.
 """
 
+import importlib
 from dataclasses import replace
 from functools import cache
 from importlib.metadata import version
@@ -95,6 +96,12 @@ def _weights(model: Model, labels: Labels) -> Floats:
     zeros, ones = model.classes
     fewest = min(zeros, ones)
     return np.where(labels == 1, fewest / ones, fewest / zeros)
+
+
+def load() -> None:
+    """Import what learning needs, a second or two: it is not the time of the first batch."""
+    importlib.import_module("sklearn.linear_model")
+    importlib.import_module("sklearn.preprocessing")
 
 
 def _scaler(counts: npt.NDArray[np.int64], means: Floats, variances: Floats) -> "StandardScaler":

@@ -19,12 +19,14 @@ from quotewatch.logs import configure_logs
 from quotewatch.resources import Resources
 from quotewatch.settings import Settings
 from quotewatch.stages import label, predict, reconcile, train, write
+from quotewatch.stages.accounting import Account, CountedPushed
 from quotewatch.stages.reconcile import ReconcileReport
 from quotewatch.streams import FEATURES, PREDICTIONS, STREAMS, TABLES
 from quotewatch.tables.commit import read_ledger
 
 # A writer that was killed holds its frames until their lease is over.
 _DRAIN_SECONDS = 90.0
+_JOB = "settling"
 _PAUSE_SECONDS = 0.25
 _DERIVED = (PREDICTIONS.name, "labels")
 
@@ -44,7 +46,7 @@ def settle(settings: Settings, bus: SqliteBus, *, heal_seconds: float) -> Settle
     """Store what waits, heal what can be healed within a time, and count."""
     # What is missing now is missing: no frame is on its way that could bring it.
     last = {"settle_s": 0.0, "reconcile_budget_s": heal_seconds}
-    with closing(Resources(settings.model_copy(update=last))) as opened:
+    with closing(Resources(settings.model_copy(update=last), job=_JOB)) as opened:
         return _settle(opened, bus)
 
 
@@ -58,7 +60,7 @@ def _settle(opened: Resources, bus: SqliteBus) -> Settled:
             learnt, unlearnt = _learn(opened)
         finally:
             configure_logs()
-            opened.recorder.leave(str(metrics_file(opened.settings.data_dir, "settling")))
+            opened.recorder.leave(str(metrics_file(opened.settings.data_dir, _JOB)))
     stored = {}
     for name in TABLES:
         table = opened.tables.find(name)
@@ -72,10 +74,10 @@ def _settle(opened: Resources, bus: SqliteBus) -> Settled:
 
 
 def _drain(opened: Resources, bus: SqliteBus) -> tuple[str, ...]:
-    stage = write.build(opened)
+    stage, account = write.build(opened), _account(opened, "write")
     deadline = time.monotonic() + _DRAIN_SECONDS
     while True:
-        report = stage.run_once()
+        report = account.of(stage.run_once)
         waiting = {name: bus.backlog(write_subscription(name)).messages for name in STREAMS}
         if not any(waiting.values()) or time.monotonic() >= deadline:
             break
@@ -92,7 +94,8 @@ def _answer(opened: Resources, bus: SqliteBus) -> tuple[str, ...]:
     """Let what nobody has answered be answered, and store the answers."""
     if not bus.backlog(PREDICT).messages:
         return ()
-    report = Pump(bus, PREDICT, predict.build(opened), seconds=0.0).run_once()
+    handler = CountedPushed(predict.build(opened), _account(opened, "predict"))
+    report = Pump(bus, PREDICT, handler, seconds=0.0).run_once()
     losses = _drain(opened, bus)
     left = bus.backlog(PREDICT).messages
     if left:
@@ -102,12 +105,16 @@ def _answer(opened: Resources, bus: SqliteBus) -> tuple[str, ...]:
 
 def _learn(opened: Resources) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Label what can be labelled and learn it."""
-    labelled = label.build(opened).run_once()
-    trained = train.build(opened).run_once()
+    labelled = _account(opened, "label").of(label.build(opened).run_once)
+    trained = _account(opened, "train").of(train.build(opened).run_once)
     errors = {"labels": labelled.error}
     errors |= {f"model of {each} ms": said.error for each, said in trained.horizons.items()}
     losses = tuple(f"{name}: {error}" for name, error in errors.items() if error)
     return trained.plain()["horizons"], losses
+
+
+def _account(opened: Resources, name: str) -> Account:
+    return Account(name, opened.recorder, opened.clock)
 
 
 def _unanswered(opened: Resources) -> int:
@@ -131,10 +138,10 @@ def _doubled(opened: Resources) -> dict[str, int]:
 
 def _heal(opened: Resources) -> ReconcileReport:
     """Reconcile, again while the exchange does not answer."""
-    stage = reconcile.build(opened)
+    stage, account = reconcile.build(opened), _account(opened, "reconcile")
     deadline = time.monotonic() + opened.settings.reconcile_budget_s
     while True:
-        report = stage.run_once()
+        report = account.of(stage.run_once)
         if not report.unhealed or time.monotonic() >= deadline:
             return report
         time.sleep(_PAUSE_SECONDS)

@@ -5,7 +5,7 @@ Stages and a gateway that has ended leave theirs in files; a gateway that runs i
 
 import http.client
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -58,10 +58,9 @@ class StackMetrics:
         if port is None:
             return None
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_HTTP_SECONDS)
-        with suppress(OSError, http.client.HTTPException):
+        with closing(connection), suppress(OSError, http.client.HTTPException):
             connection.request("GET", "/metrics")
             return connection.getresponse().read()
-        connection.close()
         return None
 
 

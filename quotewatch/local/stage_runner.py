@@ -57,6 +57,7 @@ def run_stage(
         _stop_on_signals(stop)
     every = every_seconds or SECONDS[name]
     try:
+        resources.recorder.leave(resources.settings.metrics_file)
         stage = _stage(name, resources, 0.0 if once else every)
         failed = _run(stage, resources)
         while not once and not _rest(name, resources, stop, every, failed=failed):

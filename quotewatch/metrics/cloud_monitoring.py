@@ -22,10 +22,11 @@ if TYPE_CHECKING:
     from quotewatch.metrics.sending import Outcome, Sender
 
 SPACING_SECONDS = 10.0  # between two exports
-_REFUSED_SECONDS = 5.0  # Cloud Monitoring refuses points closer than that
-LEAST_SPACING_SECONDS = 5.5  # for the last export
+LEAST_SPACING_SECONDS = 5.0  # Cloud Monitoring refuses points closer than that
 TIMEOUT_SECONDS = 5.0
-LAST_SECONDS = 3.0  # kept of the time to end for the last export itself
+LONGEST_SPACING_SECONDS = 600.0  # while it does not answer: whoever is called must not wait often
+_LAST_SECONDS = 2.5  # kept of the time to end for the last export itself
+_MARGIN_SECONDS = 0.2  # two clocks measure the same five seconds
 _JITTER = 0.1
 
 _log = get_logger("metrics")
@@ -61,21 +62,35 @@ class Exporter:
     def _reset(self) -> None:
         self._exporting = threading.Lock()
         self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
         self._sender: Sender | None = None
         self._place: Place | None = None
         self._ended = 0.0  # wall time of the newest points
         self._sent_at: float | None = None  # monotonic
         self._state = "ok"
+        self._silent = 0  # exports in a row that were not answered
 
     def start(self) -> None:
         """Export from now on in the background. Only for who has a processor at all times."""
-        self._thread = threading.Thread(target=self._run, name="metrics", daemon=True)
-        self._thread.start()
+        threading.Thread(target=self._run, name="metrics", daemon=True).start()
 
-    def flush(self, least_seconds: float = SPACING_SECONDS) -> bool:
-        """Export unless the last one is newer than that; return whether it was done."""
-        return self._export(least_seconds, TIMEOUT_SECONDS)
+    def flush(
+        self, least_seconds: float = SPACING_SECONDS, timeout_seconds: float | None = None
+    ) -> bool:
+        """Export unless the last one is newer than that; return whether it was done.
+
+        While Cloud Monitoring does not answer it is asked less and less often.
+        """
+        least = max(least_seconds, min(least_seconds * 2**self._silent, LONGEST_SPACING_SECONDS))
+        if not self._exporting.acquire(blocking=False):
+            return False  # another thread is at it
+        try:
+            since = None if self._sent_at is None else self._monotonic() - self._sent_at
+            if since is not None and since < least:
+                return False
+            self._export(timeout_seconds or TIMEOUT_SECONDS)
+        finally:
+            self._exporting.release()
+        return True
 
     def hold(self) -> None:
         """Export no more in the background: soon the last values are known."""
@@ -85,57 +100,65 @@ class Exporter:
         """Export what was counted last, and let go. Waits where the last export was just now."""
         self.hold()
         deadline = self._monotonic() + within_seconds
-        if self._thread is not None:
-            self._thread.join(timeout=within_seconds)
-            self._thread = None
-        if self._sent_at is not None:
-            early = self._sent_at + LEAST_SPACING_SECONDS - self._monotonic()
-            most = deadline - LAST_SECONDS - self._monotonic()
-            self._sleep(max(0.0, min(early, most)))
-        left = max(0.5, deadline - self._monotonic())
-        self._export(LEAST_SPACING_SECONDS, min(left, TIMEOUT_SECONDS))
+        # One that is on its way is waited for.
+        if self._exporting.acquire(timeout=max(0.1, within_seconds - _LAST_SECONDS)):
+            self._export_last(deadline)
+        else:
+            _log.error("metrics_not_exported_last", reason="the export before has not ended")
         if self._sender is not None:
             self._sender.close()
             self._sender = None
 
+    def _export_last(self, deadline: float) -> None:
+        if self._sent_at is not None:
+            may = self._sent_at + LEAST_SPACING_SECONDS + _MARGIN_SECONDS
+            most = deadline - _LAST_SECONDS - self._monotonic()
+            self._sleep(max(0.0, min(may - self._monotonic(), most)))
+        left = max(0.5, deadline - self._monotonic())
+        self._export(min(left, TIMEOUT_SECONDS))
+
     def _run(self) -> None:
         pause = self._every_seconds * random.uniform(0, 1)  # noqa: S311 - not all at once
         while not self._stop.wait(pause):
-            self.flush()
+            self.flush(min(self._every_seconds, SPACING_SECONDS))
             pause = self._every_seconds * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311
 
-    def _export(self, least_seconds: float, timeout_seconds: float) -> bool:
-        if not self._exporting.acquire(blocking=False):
-            return False  # another thread is at it
+    def _export(self, timeout_seconds: float) -> None:
+        began = self._monotonic()
         try:
-            began = self._monotonic()
-            if self._sent_at is not None and began - self._sent_at < least_seconds:
-                return False
             outcome = self._try(began + timeout_seconds)
             self._note(outcome, self._monotonic() - began)
         except Exception:  # noqa: BLE001 - the outer edge: metrics never fail the work
             _log.exception("metrics_export_broke")
-        finally:
-            self._exporting.release()
-        return True
 
     def _try(self, deadline: float) -> "Outcome":
         from quotewatch.metrics.sending import Outcome, reason_of  # noqa: PLC0415 - takes 0.4 s
 
         samples = list(self._recorder.samples())
-        lost = Outcome()
+        outcome = Outcome()
         ended, self._sent_at = self._now(), self._monotonic()
-        if ended < self._ended + _REFUSED_SECONDS or ended <= self._recorder.started:
-            lost.lose("clock", len(samples), "the clock went back; waiting until it has caught up")
-            return lost
+        if not self._is_later(ended):
+            what = (
+                "the clock went back, or points would stand too close; the next export carries on"
+            )
+            outcome.lose("clock", len(samples), what)
+            return outcome
         try:
             sender, place = self._opened()
             sender.prepare(self._recorder.metrics, deadline)
-            self._ended = ended
-            return sender.send(self._series(samples, place, ended), deadline)
+            outcome = sender.send(self._series(samples, place, ended), deadline)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is counted
-            lost.lose(reason_of(error), len(samples), f"{type(error).__name__}: {error}")
-            return lost
+            outcome.lose(reason_of(error), len(samples), f"{type(error).__name__}: {error}")
+        if outcome.taken or outcome.lost.keys() - {"refused", "descriptor", "denied"}:
+            self._ended = ended  # they are there, or may be
+        return outcome
+
+    def _is_later(self, ended: float) -> bool:
+        """Say whether points of this moment may follow those before; mend a start to come."""
+        if not self._ended and ended <= self._recorder.started:
+            # The clock was ahead when we began, and nothing of that time was taken.
+            self._recorder.started = ended - 1
+        return ended > self._recorder.started and ended >= self._ended + LEAST_SPACING_SECONDS
 
     def _opened(self) -> "tuple[Sender, Place]":
         from quotewatch.metrics.sending import Sender, connect  # noqa: PLC0415
@@ -161,6 +184,7 @@ class Exporter:
     def _note(self, outcome: "Outcome", seconds: float) -> None:
         """Count what came of it; say so where it is another thing than before."""
         lost = +outcome.lost
+        self._silent = self._silent + 1 if lost.keys() & {"unavailable", "timeout"} else 0
         result = "ok" if not lost else "partial" if outcome.taken else "failed"
         self._recorder.inc("metrics_exports_total", result=result)
         for reason, points in lost.items():

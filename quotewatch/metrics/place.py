@@ -43,6 +43,8 @@ def find_place(project: str, job: str, *, in_cloud: bool, suffix: str = "") -> P
     region = _ask("instance/region") if instance else None
     if in_cloud and instance is None:
         _log.warning("no_instance_id", place=_METADATA)
+    if int(os.environ.get("WORKERS") or 1) > 1:  # gunicorn's: several processes of one instance
+        suffix = f"-{os.getpid()}"
     return Place(
         project=project,
         location=region.rpartition("/")[2] if region else "global",

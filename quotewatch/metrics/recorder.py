@@ -1,5 +1,6 @@
 """Instruments made from the catalogue: what is not declared there cannot be counted."""
 
+import itertools
 import os
 import time
 import weakref
@@ -189,14 +190,23 @@ class Recorder:
     def _begin(self) -> None:
         """Show counts at 0: no rate tells a first failure from a series that begins at 1.
 
-        A gauge is not there before it is known: its 0 would be a lie.
+        So are the few that a listed label can say. A gauge is not there before it is known: its 0
+        would be a lie.
         """
         for name, counter in self._counters.items():
-            if not CATALOGUE[name].labels:
-                counter.labels(environment=self.environment)
+            for labels in self._few(CATALOGUE[name]):
+                counter.labels(environment=self.environment, **labels)
         for name, histogram in self._histograms.items():
             if not CATALOGUE[name].labels:
                 histogram.begin((self.environment,))
+
+    def _few(self, metric: Metric) -> Iterator[dict[str, str]]:
+        """Return all labels a metric can have here, if they are few and none is open."""
+        for owner, values in metric.owners.items():
+            mine = self._owners is None or owner in self._owners
+            if mine and not metric.per_product and metric.most is None:
+                for chosen in itertools.product(*(sorted(each) for each in values.values())):
+                    yield dict(zip(values, chosen, strict=True))
 
     def _declared(
         self, instruments: Mapping[str, _Instrument], name: str, kind: str

@@ -97,7 +97,8 @@ def older(stamp: Series, threshold: str, minutes: int) -> str:
     _need(stamp, "gauge")
     if THRESHOLDS[threshold].value > minutes * 60:
         raise MetricError(f"{threshold}: nothing older than {minutes} min is looked at")
-    newest = f"(max(max_over_time({stamp.over(minutes)})) or vector(0))"
+    # The last of each process, not the highest: its clock may have been ahead for a while.
+    newest = f"(max(last_over_time({stamp.over(minutes)})) or vector(0))"
     return f"(time() - {newest} > ${{{threshold}}})"
 
 
@@ -111,15 +112,19 @@ def present(gauge: Series, minutes: int) -> str:
     return f"count(max_over_time({gauge.over(minutes)}))"
 
 
-def not_shrinking(gauge: Series, threshold: str, minutes: int, by: Words = ()) -> str:
+def not_shrinking(
+    gauge: Series, threshold: str, minutes: int, by: Words = (), *, of: str = "max"
+) -> str:
     """Say that a gauge stays above a threshold and becomes no less.
 
     Compared are the lowest values of two spans, one after the other, both above the threshold: what
-    jumps up and is then worked off is no standstill, and single values say little.
+    jumps up and is then worked off is no standstill, and single values say little. Of several
+    processes the highest counts, or where each lives for one call and they look at the same thing,
+    the lowest (`of="min"`).
     """
     _need(gauge, "gauge")
-    now = f"max{gauge.by(by)} (min_over_time({gauge.over(minutes)}))"
-    before = f"max{gauge.by(by)} (min_over_time({gauge.over(minutes, minutes)}))"
+    now = f"{of}{gauge.by(by)} (min_over_time({gauge.over(minutes)}))"
+    before = f"{of}{gauge.by(by)} (min_over_time({gauge.over(minutes, minutes)}))"
     return f"({now} >= ({before} > ${{{threshold}}}))"
 
 

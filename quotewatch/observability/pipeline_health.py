@@ -106,7 +106,6 @@ SEQUENCE_GAPS = stat(
     [
         increase("coinbase_sequence_gaps_total", legend="gaps found"),
         increase("coinbase_trades_missed_total", legend="trades missed"),
-        increase("reconcile_trades_fetched_total", legend="trades fetched"),
     ],
     unit="short", calc="sum", empty=_SILENT, limits=Limits(look=1, act=1_000),
     description="Counted over the time shown; from trade ids, not from `sequence`. Missed trades"
@@ -151,7 +150,10 @@ MISSING = timeseries(
 )  # fmt: skip
 GAPS = timeseries(
     14, "Gaps by What Became of Them",
-    [increase("reconcile_gaps_total", "state")],
+    [
+        increase("reconcile_gaps_total", "state"),
+        increase("reconcile_trades_fetched_total", legend="trades fetched"),
+    ],
     unit="short", style="bars", empty=_NONE, calcs=("sum",),
     description="`permanent` is lost for good: the table `gaps` says what and why. `opened` without"
     " `healed`: see Oldest Open Gap.",

@@ -113,13 +113,13 @@ def listed(
     })  # fmt: skip
 
 
-def age(name: str, *by: str, within: str, legend: str = "") -> Query:
+def age(name: str, *by: str, within: str, legend: str = "", where: Where | None = None) -> Query:
     """Ask how long ago a stamp was, at the moment of asking: the dead grow old, too.
 
     A process that told nothing for longer than `within` is no longer among the answers.
     """
-    newest = f"max{_grouping(name, by)} (max_over_time({_selector(name, 'gauge')}[{within}]))"
-    return promql(f"clamp_min(time() - {newest}, 0)", by, legend)
+    stamp = f"last_over_time({_selector(name, 'gauge', where=where)}[{within}])"
+    return promql(f"clamp_min(time() - max{_grouping(name, by)} ({stamp}), 0)", by, legend)
 
 
 def age_of_set(name: str, *, within: str, legend: str) -> Query:
@@ -225,13 +225,19 @@ def _condition(metric: Metric, label: str, values: Sequence[str]) -> tuple[str, 
     return path, "=~", f"({'|'.join(sorted(values))})"
 
 
-def _selector(name: str, kind: str, suffix: str = "") -> str:
+def _selector(name: str, kind: str, suffix: str = "", where: Where | None = None) -> str:
     metric = _declared(name)
     if metric.kind != kind:
         raise MetricError(f"{name} is a {metric.kind}, and a {kind} is needed here")
     chosen = [f'{label}=~"${label}"' for label in _chosen(metric)]
-    inner = ",".join([*chosen, f'monitored_resource="{RESOURCE}"'])
+    asked = [_matcher(metric, label, values) for label, values in sorted((where or {}).items())]
+    inner = ",".join([*chosen, *asked, f'monitored_resource="{RESOURCE}"'])
     return f"{promql_name(name)}{suffix}{{{inner}}}"
+
+
+def _matcher(metric: Metric, label: str, values: Sequence[str]) -> str:
+    _, operator, text = _condition(metric, label, values)
+    return f'{label}{operator}"{text}"'
 
 
 def _grouping(name: str, by: Sequence[str]) -> str:

@@ -74,14 +74,17 @@ STALENESS = timeseries(
     7, "Dashboard Staleness",
     [
         age("last_update_timestamp_seconds", within="1d", legend="newest message"),
-        age("stage_last_success_timestamp_seconds", "stage", within="1d", legend="{stage}"),
+        age(
+            "stage_last_success_timestamp_seconds", "stage", within="1d", legend="{stage}",
+            where={"stage": ("write", "predict")},
+        ),
         highest("dashboard_update_age_seconds", legend="console on its machine"),
     ],
     unit="s", empty="nothing told for a day: start gateway and schedules",
     limits=Limits(look=300, act=900),
     description="How old is what a reader of the tables sees: never newer than the newest message"
     " and the newest success of write. Ages are taken when asked, so who is dead grows old; only"
-    " the console tells its own. Restart who keeps rising; maintain may be a day old.",
+    " the console tells its own. Restart who keeps rising.",
 )  # fmt: skip
 RENDER_TIME = timeseries(
     8, "Render Time",

@@ -11,6 +11,7 @@ from typing import Any
 from quotewatch.clock import Clock
 from quotewatch.errors import QuoteWatchError
 from quotewatch.learning.document import Version
+from quotewatch.learning.trainer import load
 from quotewatch.logs import get_logger
 from quotewatch.metrics.recorder import Recorder
 from quotewatch.objects.port import ObjectStore
@@ -94,6 +95,7 @@ class TrainStage:
         training = Training(self._tables, self._objects, horizon_ms)
         report.refused = training.refused
         _tell(report, training.stored)
+        load()
         began = self._clock.monotonic()
         for step in training.steps():
             now = self._clock.monotonic()

@@ -183,7 +183,7 @@ def test_counts_are_those_of_the_truth(run: Watched) -> None:
 def test_cloud_monitoring_was_told_the_same(run: Watched) -> None:
     assert all(REFUSED in each for each in run.fake.refusals)
     jobs = {each.resource_labels["job"] for each in run.fake.held()}
-    assert jobs == PROCESSES | {"stages"}
+    assert jobs == PROCESSES | {"settling"}
     for name, metric in CATALOGUE.items():
         if metric.kind != "counter" or name.startswith(("metrics_", "dashboard_")):
             continue

@@ -3,6 +3,7 @@
 Cloud Monitoring is a strict fake over real gRPC: it refuses what the real one refuses.
 """
 
+import itertools
 import threading
 import time as real_time
 from collections.abc import Iterator
@@ -200,17 +201,46 @@ def test_an_instance_that_starts_again_is_a_reset_and_not_a_dip(
 # The last values
 
 
-def test_the_last_export_waits_until_it_may(desk: Desk) -> None:
+@pytest.mark.parametrize("gap", [0.0, 0.3, 0.49, 1.0, 4.9, 5.1, 60.0])
+def test_the_last_export_waits_until_it_may(desk: Desk, gap: float) -> None:
     recorder = desk.recorder()
     exporter = desk.exporter(recorder)
     desk.export(exporter)
     recorder.inc(COUNTER, 2)
-    desk.time.pass_by(1)
+    desk.time.pass_by(gap)
     before = desk.time.running
     exporter.close(within_seconds=8)
-    assert desk.time.running - before == pytest.approx(LEAST_SPACING_SECONDS - 1)
+    waited = desk.time.running - before
+    assert waited == pytest.approx(max(0.0, LEAST_SPACING_SECONDS + 0.2 - gap))
     assert desk.fake.latest(COUNTER) == 2
     assert desk.fake.refusals == []
+
+
+def test_an_export_that_is_on_its_way_is_waited_for(desk: Desk) -> None:
+    recorder = desk.recorder()
+    exporter = desk.exporter(
+        recorder, monotonic=real_time.monotonic, now=real_time.time, sleep=real_time.sleep
+    )
+    desk.time.wall = real_time.time()
+    recorder.started = real_time.time() - 60
+    asked = threading.Event()
+    samples = recorder.samples
+
+    def slow() -> Iterator[Any]:
+        found = list(samples())
+        asked.set()
+        return iter(found)
+
+    recorder.samples = slow  # type: ignore[method-assign]  # to know when it has looked
+    desk.fake.slow(0.03)  # each of thirty calls
+    first = threading.Thread(target=exporter.flush)
+    first.start()
+    asked.wait()
+    recorder.inc(COUNTER, 7)
+    desk.time.wall += 60  # what the fake holds for now
+    exporter.close(within_seconds=8)
+    first.join()
+    assert desk.fake.latest(COUNTER) == 7
 
 
 def test_exports_are_no_closer_than_asked_and_nothing_is_lost_by_that(desk: Desk) -> None:
@@ -251,6 +281,7 @@ def test_monitoring_that_is_down_loses_no_count(desk: Desk) -> None:
             recorder.inc(COUNTER, 2)
             desk.export(exporter)
         desk.fake.heal()
+        desk.time.pass_by(20)
         desk.export(exporter)
         desk.export(exporter)
     assert desk.fake.latest(COUNTER) == 6
@@ -280,22 +311,22 @@ def test_a_server_that_is_not_there_costs_its_time_and_no_more(desk: Desk) -> No
     recorder.inc(COUNTER)
     deadline = real_time.monotonic() + 60
     while not desk.fake.series(COUNTER) and real_time.monotonic() < deadline:
-        desk.export(exporter)
+        desk.time.pass_by(600)  # asked less and less often, but asked
+        exporter.flush()
         threading.Event().wait(0.05)  # the channel looks again by itself, after a while
     assert desk.fake.latest(COUNTER) == 1
 
 
-def test_a_slow_answer_is_given_up_and_counted(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_answer_is_given_up_and_counted(desk: Desk) -> None:
     recorder = desk.recorder()
     exporter = desk.exporter(recorder)
     desk.export(exporter)
-    monkeypatch.setattr("quotewatch.metrics.cloud_monitoring.TIMEOUT_SECONDS", 0.2)
     desk.fake.slow(60)
     recorder.inc(COUNTER)
-    desk.export(exporter)
+    desk.time.pass_by(60)
+    assert exporter.flush(timeout_seconds=0.2)
     assert set(desk.lost(recorder)) == {"timeout"}
     desk.fake.heal()
-    monkeypatch.undo()
     desk.export(exporter)
     assert desk.fake.latest(COUNTER) == 1
 
@@ -344,17 +375,49 @@ def test_a_clock_that_went_back_is_waited_for(desk: Desk) -> None:
     assert desk.fake.refusals == []
 
 
-def test_a_clock_that_is_far_ahead_is_refused_until_it_is_right(desk: Desk) -> None:
+def test_a_clock_that_was_ahead_is_forgotten_once_it_is_right(desk: Desk) -> None:
     recorder = desk.recorder()
-    ahead = 3_600.0
-    exporter = desk.exporter(recorder, now=lambda: desk.time.wall + ahead)
+    exporter = desk.exporter(recorder)
     desk.export(exporter)
+    ahead = 3_600.0
+    exporter._now = lambda: desk.time.wall + ahead
+    desk.export(exporter)  # refused: an hour to come
     assert set(desk.lost(recorder)) == {"refused"}
     ahead = 0.0
-    desk.time.pass_by(3_700)
     recorder.inc(COUNTER)
     desk.export(exporter)
     assert desk.fake.latest(COUNTER) == 1
+
+
+def test_a_process_that_began_with_its_clock_ahead_exports_once_it_is_right(desk: Desk) -> None:
+    desk.time.wall += 3_600
+    recorder = desk.recorder()
+    desk.time.wall -= 3_600
+    exporter = desk.exporter(recorder)
+    recorder.inc(COUNTER, 3)
+    desk.export(exporter)
+    desk.export(exporter)
+    assert desk.fake.latest(COUNTER) == 3
+    assert desk.fake.refusals == []
+
+
+def test_who_does_not_answer_is_asked_less_and_less_often(desk: Desk) -> None:
+    recorder = desk.recorder()
+    exporter = desk.exporter(recorder)
+    desk.fake.always_fail(grpc.StatusCode.UNAVAILABLE)
+    asked = []
+    for second in range(1, 2_001):
+        desk.time.pass_by(1)
+        if exporter.flush():
+            asked.append(second)
+    gaps = [later - earlier for earlier, later in itertools.pairwise(asked)]
+    assert gaps[:4] == [20, 40, 80, 160]
+    assert max(gaps) <= 603  # ten minutes and the tries themselves
+    desk.fake.heal()
+    desk.time.pass_by(601)
+    assert exporter.flush()
+    desk.time.pass_by(10)
+    assert exporter.flush()
 
 
 def test_products_without_end_become_one_series(desk: Desk) -> None:

@@ -1,5 +1,6 @@
 """Each process has a place that no other has; in the cloud it is the instance's."""
 
+import os
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
@@ -61,3 +62,11 @@ def test_where_nobody_answers_a_name_is_made_that_nobody_else_has(
     places = [find_place("p", "write", in_cloud=in_cloud) for in_cloud in (True, False, False)]
     assert len({place.task for place in places}) == 3
     assert all(place.location == "global" for place in places)
+
+
+@pytest.mark.usefixtures("metadata")
+def test_of_several_workers_of_an_instance_each_has_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("WORKERS", "2")
+    assert find_place("p", "write", in_cloud=True).task == f"00bf4bf02d1f-{os.getpid()}"

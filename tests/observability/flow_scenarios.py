@@ -33,6 +33,10 @@ def learnt(task: str = "1") -> str:
     return f'ml_train_duration_seconds_count{{task_id="{task}"}}'
 
 
+def lag(task: str) -> str:
+    return f'processor_consumer_lag{{stream="features",task_id="{task}"}}'
+
+
 LAG = 'processor_consumer_lag{stream="features"}'
 QUARANTINED = "processor_decode_errors_total"
 FEATURES, LABELS = stored("write", "features"), stored("label", "labels")
@@ -106,6 +110,19 @@ BACKLOG = [
         "write-backlog", "an hour's outage is over",
         {LAG: then(flat(0, 21), rising(3_600, -90, 41), flat(0, 20))},
         dict.fromkeys(range(20, 80, 4), NONE),
+    ),
+    Scenario(
+        "write-backlog", "an instance for each call, two of which were late",
+        {
+            lag(f"call-{minute}"): at([minute], {60: 450.0, 69: 460.0}.get(minute, 0.0))
+            for minute in range(100)
+        },
+        dict.fromkeys(range(60, 100), NONE),
+    ),
+    Scenario(
+        "write-backlog", "an instance for each call, and every one is late",
+        {lag(f"call-{minute}"): at([minute], 400.0 + minute) for minute in range(60)},
+        {50: [{"stream": "features"}]},
     ),
     Scenario(
         "write-backlog", "late now and then", {LAG: " ".join(["0 900 900 900"] * 20)},

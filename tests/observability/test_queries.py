@@ -44,7 +44,7 @@ def test_an_age_is_taken_when_asked() -> None:
     name = "custom_googleapis_com:quotewatch_stage_last_success_timestamp_seconds"
     chosen = '{environment=~"$environment",monitored_resource="generic_task"}'
     assert asked.body["promQLQuery"]["expr"] == (
-        f"clamp_min(time() - max by (stage) (max_over_time({name}{chosen}[1d])), 0)"
+        f"clamp_min(time() - max by (stage) (last_over_time({name}{chosen}[1d])), 0)"
     )
     assert asked.legend == "${__field.labels.stage}"
 

@@ -79,8 +79,7 @@ CAPTURE = (
 
 _STAGES = {"gateway": "features", "label": "labeler", "predict": "classifier", "write": "writer"}
 _STAMPS = {
-    "gateway": {"received", "published"}, "write": {"pulled", "committed"},
-    "predict": {"predicted"},
+    "write": {"received", "published", "pulled", "committed"}, "predict": {"predicted"},
 }  # fmt: skip
 
 PIPELINE = (
@@ -92,7 +91,7 @@ PIPELINE = (
            buckets=LATENCY),
     Metric("pipeline_clock_ahead_total", "counter", "1",
            "Messages whose exchange time lay ahead of the gateway's clock when they came.",
-           _GATEWAY),
+           {"write": {}}),
     Metric("pipeline_callback_duration_seconds", "histogram", "s",
            "One piece of a stage's work: features, a page of rows into its frame; labeler, a"
            " portion labelled and stored; classifier, a frame answered and published; writer, a"

@@ -1,6 +1,6 @@
 """What those record who label, train and predict."""
 
-from quotewatch.metrics.declared.buckets import MODEL
+from quotewatch.metrics.declared.buckets import MODEL, TRAIN
 from quotewatch.metrics.metric import Metric, Owners
 
 _BITS = frozenset({"0", "1"})
@@ -21,5 +21,5 @@ LEARNING = (
     Metric("ml_predictions_total", "counter", "1",
            "Answers given, by prediction.", {"predict": {"prediction": _BITS}}),
     Metric("ml_train_duration_seconds", "histogram", "s",
-           "Learning one batch of labels, scoring included.", _TRAIN, buckets=MODEL),
+           "Learning one batch of labels, scoring included.", _TRAIN, buckets=TRAIN),
 )  # fmt: skip

@@ -59,7 +59,7 @@ PROOF = (
     Metric("data_missing", "gauge", "1",
            "What is missing there: trades of raw_trades, frames of the others.", _PROVEN),
     Metric("reconcile_gaps_open", "gauge", "1",
-           "Gaps that may still be healed.", _RECONCILE),
+           "Gaps that may still be healed: of trades, frames and books.", _RECONCILE),
     Metric("reconcile_oldest_gap_timestamp_seconds", "gauge", "s",
            "When the oldest of them was first seen; 0 where none is open.", _RECONCILE),
     Metric("reconcile_gaps_total", "counter", "1",

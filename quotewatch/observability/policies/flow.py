@@ -52,7 +52,7 @@ FLOW = (
         "write-backlog", "`write` falls behind and does not catch up", "ERROR",
         "Every look at a stream finds frames older than ${backlog_seconds} s, and in ten minutes"
         " they became no younger.",
-        not_shrinking(_LAG, "backlog_seconds", 10, ["stream"]),
+        not_shrinking(_LAG, "backlog_seconds", 10, ["stream"], of="min"),
         for_seconds=300,
     ),
     Policy(

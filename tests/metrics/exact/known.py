@@ -1,5 +1,6 @@
 """What a run with known input has exported, beside what it had to export."""
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import wraps
@@ -7,11 +8,12 @@ from pathlib import Path
 from typing import ParamSpec, Protocol, TypeVar
 
 from quotewatch.clock import NS_PER_SECOND
+from quotewatch.metrics.catalogue import metrics_of
 from quotewatch.metrics.recorder import Recorder
 from tests.bus.clocks import HandClock
 from tests.metrics.desk import NOON
 from tests.metrics.exact.exports import counted, export_all
-from tests.metrics.exported import Exported, one, series_of
+from tests.metrics.exported import Exported, by_all, one, series_of
 
 Given = ParamSpec("Given")
 Answer = TypeVar("Answer")
@@ -38,8 +40,22 @@ class Known:
     def note(self, owner: str, recorder: Recorder, wanted: Exported) -> None:
         """Say what an owner had to record; it exports all of it, as every process does."""
         self.found[owner] = export_all(recorder, owner)
+        begun = from_the_start(owner)
+        wanted = begun | {name: begun.get(name, {}) | told for name, told in wanted.items()}
         series = sum(len(series_of(samples)) for samples in wanted.values())
-        self.wanted[owner] = wanted | counted(series)
+        last = counted(series)
+        self.wanted[owner] = wanted | {name: begun.get(name, {}) | last[name] for name in last}
+
+
+def from_the_start(owner: str) -> Exported:
+    """Return the counts that are there at 0: all that listed labels can say, if it is little."""
+    return {
+        metric.name: by_all(
+            metric.labels, dict.fromkeys(itertools.product(*metric.owners[owner].values()), 0.0)
+        )
+        for metric in metrics_of(owner)
+        if metric.kind == "counter" and metric.most is None and not metric.per_product
+    }
 
 
 def recorder_of(owner: str) -> Recorder:

@@ -37,12 +37,10 @@ from tests.gateway.running import (
 from tests.metrics.exact.known import Known, recorder_of
 from tests.metrics.exported import (
     Exported,
-    Samples,
     by,
     by_all,
     exported,
     histogram,
-    histograms,
     one,
 )
 
@@ -285,28 +283,10 @@ def wanted(taken_bytes: Mapping[str, int]) -> Exported:
         "trade_buffer_size": one(3),
         "trade_buffer_capacity": one(2 * WINDOW_CAPACITY),
         "orderbook_updates_per_second": one(1.2),  # twelve until +10
-        "pipeline_message_latency_seconds": latencies(),
-        "pipeline_clock_ahead_total": one(5 + 4),  # of the book, of trades
         "pipeline_callback_duration_seconds": histogram(
             "pipeline_callback_duration_seconds", [0.25, 0, 0], stage="features"
         ),
     }
-
-
-def latencies() -> Samples:
-    """Each row once, when it came and when its frame was on the bus; the exchange's snapshots of
-    the book say no time, and what was ahead at first no longer is when it is published.
-    """
-    name = "pipeline_message_latency_seconds"
-    book = [QUARTER_SECONDS] * 2 + [MINUTE_SECONDS] + [JUST_NOW_SECONDS] * 2
-    trades = [QUARTER_SECONDS] * 2 + [JUST_NOW_SECONDS]
-    ahead = -AHEAD_SECONDS
-    at_first = [*book, *[ahead] * 5, *trades, *[ahead] * 4]
-    received = [*at_first, ahead + RAW_WINDOW, ahead + 10, ahead + 10]
-    published = [each + RAW_WINDOW for each in at_first]
-    published += [ahead + 10, ahead + 11, ahead + 11]
-    stamps = {"received": [max(0.0, each) for each in received], "published": published}
-    return histograms(name, "stamp", stamps)
 
 
 def _sizes(bus: ScriptedBus, stream: str) -> int:

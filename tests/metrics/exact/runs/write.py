@@ -56,8 +56,8 @@ def work(desk: Desk, patch: pytest.MonkeyPatch) -> int:
     desk.publish(message("events", 4, events(1)))
     desk.publish(*[spoilt(message("events", seq, events(1))) for seq in (5, 6)])
     # Trades of two frames in one commit: one twice within its frame, one in both.
-    desk.publish(message("raw_trades", 0, trades([1, 2, 2], exchange_time=sent(desk, ago=1))))
-    desk.publish(message("raw_trades", 1, trades([2], exchange_time=sent(desk, ago=2))))
+    desk.publish(message("raw_trades", 0, trades([1, 2, 2], **told(desk, 1, 0.6))))
+    desk.publish(message("raw_trades", 1, trades([2], **told(desk, 2, 1.5))))
     desk.publish(message("predictions", 0, [row_of("predictions")] * 2))
     desk.clock.sleep(3)
     write()
@@ -65,7 +65,7 @@ def work(desk: Desk, patch: pytest.MonkeyPatch) -> int:
     # Frames that come again, one of tomorrow, and a book that finds the disk full.
     desk.publish(*[message("events", seq, events(2)) for seq in range(2)])
     desk.publish(message("events", 9, events(1), schema=99))
-    desk.publish(message("raw_trades", 0, trades([1, 2, 2], exchange_time=sent(desk, ago=9))))
+    desk.publish(message("raw_trades", 0, trades([1, 2, 2], **told(desk, 9, 8))))
     desk.publish(message("raw_orderbook", 0, book(desk)))
     faults.add(("before", OSError(errno.ENOSPC, "No space left on device")))
     desk.clock.sleep(1)
@@ -92,13 +92,18 @@ def work(desk: Desk, patch: pytest.MonkeyPatch) -> int:
 
 
 def book(desk: Desk) -> list[Row]:
-    """Return a snapshot without a time, a row sent 1.5 s ago, and one sent in ten minutes."""
-    times = (None, sent(desk, ago=1.5), sent(desk, ago=-600))
-    return [row_of("raw_orderbook", exchange_time=us) for us in times]
+    """Return a snapshot without a time, a row of 1.5 s ago, and one of in ten minutes."""
+    times: tuple[Row, ...] = ({}, told(desk, 1.5, 1), told(desk, -600, 0))
+    return [row_of("raw_orderbook", **each) for each in times]
 
 
-def sent(desk: Desk, *, ago: float) -> int:
-    return desk.clock.now_ns() // 1_000 - round(ago * US_PER_SECOND)
+def told(desk: Desk, sent: float, received: float) -> dict[str, Any]:
+    """Return when it was sent and when it came to the gateway, in seconds before now."""
+    now_us = desk.clock.now_ns() // 1_000
+    return {
+        name: now_us - round(ago * US_PER_SECOND)
+        for name, ago in (("exchange_time", sent), ("received_at", received))
+    }
 
 
 def _late(desk: Desk, deliveries: list[Delivery]) -> list[Delivery]:
@@ -147,10 +152,13 @@ def wanted(succeeded_ns: int) -> Exported:
             # Trades of the first frame, of the second, and the book: what came again is not new,
             # what has no time has no latency, and what is ahead of us has none either.
             {
+                "received": [0.4, 0.4, 0.4, 0.5, 0.5, 0],
+                "published": [1, 1, 1, 2, 1.5, 0],
                 "pulled": [4, 4, 4, 5, 8.5, 0],
                 "committed": [4.2, 4.2, 4.2, 5.2, 8.5 + heard_late, 0],
             },
         ),
+        "pipeline_clock_ahead_total": one(1),
         "iceberg_rows_written_total": by(
             "table",
             {"events": 9, "raw_trades": 2, "predictions": 2, "raw_orderbook": 3, "features": 3},
