@@ -25,6 +25,7 @@ SPACING_SECONDS = 10.0  # between two exports
 LEAST_SPACING_SECONDS = 5.0  # Cloud Monitoring refuses points closer than that
 TIMEOUT_SECONDS = 5.0
 LONGEST_SPACING_SECONDS = 600.0  # while it does not answer: whoever is called must not wait often
+_MOST_DOUBLED = 10
 _LAST_SECONDS = 2.5  # kept of the time to end for the last export itself
 _MARGIN_SECONDS = 0.2  # two clocks measure the same five seconds
 _JITTER = 0.1
@@ -80,7 +81,8 @@ class Exporter:
 
         While Cloud Monitoring does not answer it is asked less and less often.
         """
-        least = max(least_seconds, min(least_seconds * 2**self._silent, LONGEST_SPACING_SECONDS))
+        rarer = least_seconds * 2 ** min(self._silent, _MOST_DOUBLED)
+        least = max(least_seconds, min(rarer, LONGEST_SPACING_SECONDS))
         if not self._exporting.acquire(blocking=False):
             return False  # another thread is at it
         try:

@@ -26,6 +26,7 @@ from quotewatch.metrics.series import PREFIX, agrees, descriptor_of
 SERIES_A_CALL = 200
 _TRIES = 3
 _PAUSE_SECONDS = 0.2
+_LOOK_AGAIN_SECONDS = 3_600.0  # somebody may have mended what does not fit
 _LONGEST = 300  # characters of an error in a log line
 
 _log = get_logger("metrics")
@@ -84,13 +85,16 @@ class Sender:
         self._name = f"projects/{project}"
         self._monotonic = monotonic
         self._pause = pause
-        self._known: dict[str, MetricDescriptor] | None = None
+        self._known: dict[str, MetricDescriptor] = {}
         self._unusable: set[str] = set()
+        self._look_at = monotonic()  # when to ask again what there is
 
     def prepare(self, metrics: Iterable[Metric], deadline: float) -> None:
         """See to it that every metric has its descriptor; what has another is left out."""
-        if self._known is None:
+        if self._monotonic() >= self._look_at:
             self._known = self._list(deadline)
+            self._look_at = float("inf")
+            self._unusable.clear()
         for metric in metrics:
             wanted = descriptor_of(metric)
             there = self._known.get(wanted.type)
@@ -128,15 +132,17 @@ class Sender:
             made = self._client.create_metric_descriptor(
                 name=self._name, metric_descriptor=wanted, timeout=self._left(deadline)
             )
-        except (exceptions.AlreadyExists, exceptions.InvalidArgument) as error:
+        except exceptions.Conflict:
+            self._look_at = self._monotonic()  # another instance made it just now
+        except exceptions.InvalidArgument as error:
             self._refuse(wanted.type, str(error))
-            return
-        if self._known is not None:
+        else:
             self._known[wanted.type] = made
 
     def _refuse(self, kind: str, why: str) -> None:
         if kind not in self._unusable:
             self._unusable.add(kind)
+            self._look_at = self._monotonic() + _LOOK_AGAIN_SECONDS
             _log.error("metric_descriptor_refused", metric=kind, error=why[:_LONGEST])
 
     def _send(self, batch: list[TimeSeries], deadline: float, outcome: Outcome) -> None:

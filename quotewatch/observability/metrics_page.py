@@ -34,7 +34,7 @@ Made from the catalogue, `quotewatch/metrics/declared/`, by `python -m quotewatc
 A metric is exported to Cloud Monitoring as `{PREFIX}NAME` on the resource `generic_task`: its label `job` names the
 process, `task_id` the instance. In PromQL it is `{queries.promql_name("NAME")}`. Counters and histograms are `CUMULATIVE`, gauges `GAUGE`.
 Every metric has the label `environment` as well. `/metrics` of the gateway has them under these names, and so has that of a whole `demo` or `run`,
-where the label `process` says whose a series is.
+where the label `process` says whose a series is. Beside the processes below there are `settling`, the end of a run, and `command`: both do the work of stages.
 
 *Forensic* metrics are in no panel and no alert: they are looked at by hand, after something happened.
 """  # noqa: E501 - lines of the page

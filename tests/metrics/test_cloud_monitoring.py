@@ -162,6 +162,24 @@ def test_a_metric_whose_descriptor_is_another_is_left_out_and_told_of_once(desk:
     refused = [each for each in logs if each["event"] == "metric_descriptor_refused"]
     assert [each["metric"] for each in refused] == [type_of(COUNTER)]
     assert events(logs) == [REFUSED]
+    client = connect(desk.fake.address)
+    client.delete_metric_descriptor(name=f"projects/{PROJECT}/metricDescriptors/{type_of(COUNTER)}")
+    client.transport.close()  # type: ignore[no-untyped-call]
+    desk.time.pass_by(3_600)  # as long as it does not look again
+    desk.export(exporter)
+    assert desk.fake.latest(COUNTER) == 0
+
+
+def test_a_descriptor_that_another_instance_makes_at_the_same_time_is_no_failure(
+    desk: Desk,
+) -> None:
+    recorder = desk.recorder()
+    exporter = desk.exporter(recorder)
+    desk.fake.fail(grpc.StatusCode.ABORTED, method="CreateMetricDescriptor")
+    desk.export(exporter)
+    desk.export(exporter)
+    assert recorder.value("metrics_exports_total", result="failed") == 0
+    assert len({each.metric_type for each in desk.fake.held()}) > 10
 
 
 # Many processes
@@ -413,6 +431,8 @@ def test_who_does_not_answer_is_asked_less_and_less_often(desk: Desk) -> None:
     gaps = [later - earlier for earlier, later in itertools.pairwise(asked)]
     assert gaps[:4] == [20, 40, 80, 160]
     assert max(gaps) <= 603  # ten minutes and the tries themselves
+    exporter._silent = 10_000  # days of it
+    assert not exporter.flush()
     desk.fake.heal()
     desk.time.pass_by(601)
     assert exporter.flush()
