@@ -30,6 +30,12 @@ def metrics_file(data: Path, process: str) -> Path:
     return metrics_folder(data) / f"{process}{_SUFFIX}"
 
 
+def forget_pages(data: Path) -> None:
+    """Remove the pages of an earlier run: its counts are not those of this one."""
+    for path in metrics_folder(data).glob(f"*{_SUFFIX}"):
+        path.unlink(missing_ok=True)
+
+
 class StackMetrics:
     """The page of one run. `own` is what is recorded in this process."""
 

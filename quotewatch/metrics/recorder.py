@@ -115,12 +115,8 @@ class Recorder:
 
     def leave(self, file: str) -> None:
         """Leave the exposition in a file, if one is named; who reads it sees old or new, whole."""
-        if not file:
-            return
-        try:
+        if file:
             write_page(Path(file), self.exposition())
-        except OSError as error:
-            _log.warning("metrics_file_failed", file=file, error=str(error))
 
     def samples(self) -> Iterator[Sample]:
         """Return every series as it stands now."""
@@ -227,11 +223,14 @@ class Recorder:
 
 
 def write_page(path: Path, text: bytes) -> None:
-    """Write a page at once."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a page at once; where there is no room, none is written."""
     draft = path.with_suffix(f".{os.getpid()}.draft")
-    draft.write_bytes(text)
-    draft.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_bytes(text)
+        draft.replace(path)
+    except OSError as error:
+        _log.warning("metrics_file_failed", file=str(path), error=str(error))
 
 
 def _closed(metric: Metric, label: str, value: str) -> str:
