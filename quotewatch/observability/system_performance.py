@@ -5,6 +5,7 @@ from quotewatch.observability.panels import Axis, Limits, timeseries
 from quotewatch.observability.queries import (
     PERCENTS,
     age,
+    growth,
     highest,
     increase,
     percentile,
@@ -174,6 +175,13 @@ EXPORTS = timeseries(
     " roles/monitoring.metricWriter; `refused` and `descriptor`: an older release wrote other"
     " descriptors. Counters carry on with the next export.",
 )  # fmt: skip
+TRADES = timeseries(
+    19, "Trades by Product",
+    [growth("coinbase_last_trade_id", "product")],
+    unit="cps", empty="no gateway tells of trades: is one running?",
+    description="How fast the exchange's trade ids grow, a second: whose load it is. One that"
+    " outgrows the others deserves a gateway of its own.",
+)  # fmt: skip
 
 
 ROWS = (
@@ -187,7 +195,7 @@ ROWS = (
         (8, [(12, STALENESS), (6, RENDER_TIME), (6, DRAWINGS)]),
     )),
     Row(104, "Load: does speed depend on it?", (
-        (8, [(12, RATE_VS_LATENCY), (6, BOOK_UPDATES), (6, CLOCK)]),
+        (8, [(9, RATE_VS_LATENCY), (5, BOOK_UPDATES), (5, TRADES), (5, CLOCK)]),
     )),
     Row(105, "Parts: publishing, writing, calls and exports", (
         evenly(7, PUBLISHING, BYTES, WRITING),
