@@ -94,10 +94,15 @@ def _answer(opened: Resources, bus: SqliteBus) -> tuple[str, ...]:
     """Let what nobody has answered be answered, and store the answers."""
     if not bus.backlog(PREDICT).messages:
         return ()
+    deadline = time.monotonic() + _DRAIN_SECONDS
     handler = CountedPushed(predict.build(opened), _account(opened, "predict"))
-    report = Pump(bus, PREDICT, handler, seconds=0.0).run_once()
+    pump = Pump(bus, PREDICT, handler, seconds=0.0)
+    report = pump.run_once()
+    # One that `predict` has failed to answer, or held when it died, comes again after a while.
+    while (left := bus.backlog(PREDICT).messages) and time.monotonic() < deadline:
+        time.sleep(_PAUSE_SECONDS)
+        report = pump.run_once()
     losses = _drain(opened, bus)
-    left = bus.backlog(PREDICT).messages
     if left:
         losses += (f"predictions: {left} frames of features have no answer: {report.error}",)
     return losses
