@@ -87,6 +87,7 @@ class Sender:
         self._pause = pause
         self._known: dict[str, MetricDescriptor] = {}
         self._unusable: set[str] = set()
+        self._warned: set[str] = set()
         self._look_at = monotonic()  # when to ask again what there is
 
     def prepare(self, metrics: Iterable[Metric], deadline: float) -> None:
@@ -95,11 +96,12 @@ class Sender:
             self._known = self._list(deadline)
             self._look_at = float("inf")
             self._unusable.clear()
+        may_make = True
         for metric in metrics:
             wanted = descriptor_of(metric)
             there = self._known.get(wanted.type)
             if there is None:
-                self._create(wanted, deadline)
+                may_make = may_make and self._create(wanted, deadline)
             elif not agrees(there, wanted):
                 self._refuse(wanted.type, "exists with another kind, type or labels; delete it")
 
@@ -122,12 +124,17 @@ class Sender:
         request = ListMetricDescriptorsRequest(
             name=self._name, filter=f'metric.type = starts_with("{PREFIX}")'
         )
-        found = self._client.list_metric_descriptors(
-            request, timeout=self._left(deadline), retry=None
-        )
-        return {each.type: each for each in found}
+        try:
+            found = self._client.list_metric_descriptors(
+                request, timeout=self._left(deadline), retry=None
+            )
+            return {each.type: each for each in found}
+        except (exceptions.Forbidden, exceptions.MethodNotImplemented) as error:
+            self._warn_once("metric_descriptors_unseen", error)
+            return {}  # then each is made: one that is there stays as it is
 
-    def _create(self, wanted: MetricDescriptor, deadline: float) -> None:
+    def _create(self, wanted: MetricDescriptor, deadline: float) -> bool:
+        """Make a descriptor; return whether we may."""
         try:
             made = self._client.create_metric_descriptor(
                 name=self._name, metric_descriptor=wanted, timeout=self._left(deadline)
@@ -136,8 +143,14 @@ class Sender:
             self._look_at = self._monotonic()  # another instance made it just now
         except exceptions.InvalidArgument as error:
             self._refuse(wanted.type, str(error))
+        except exceptions.Forbidden as error:
+            # Somebody else makes them, and this account may only write: the points will tell.
+            self._warn_once("metric_descriptor_not_made", error)
+            self._look_at = self._monotonic()  # the next time it may
+            return False
         else:
             self._known[wanted.type] = made
+        return True
 
     def _refuse(self, kind: str, why: str) -> None:
         if kind not in self._unusable:
@@ -168,6 +181,11 @@ class Sender:
             else:
                 outcome.taken += len(batch)
                 return
+
+    def _warn_once(self, event: str, error: Exception) -> None:
+        if event not in self._warned:
+            self._warned.add(event)
+            _log.warning(event, error=str(error)[:_LONGEST])
 
     def _left(self, deadline: float) -> float:
         return max(0.1, deadline - self._monotonic())

@@ -182,6 +182,29 @@ def test_a_descriptor_that_another_instance_makes_at_the_same_time_is_no_failure
     assert len({each.metric_type for each in desk.fake.held()}) > 10
 
 
+@pytest.mark.parametrize("answer", ["PERMISSION_DENIED", "UNIMPLEMENTED"])
+def test_descriptors_that_may_not_be_listed_are_made_all_the_same(desk: Desk, answer: str) -> None:
+    recorder = desk.recorder()
+    exporter = desk.exporter(recorder)
+    desk.fake.fail(getattr(grpc.StatusCode, answer), method="ListMetricDescriptors")
+    recorder.inc(COUNTER, 2)
+    desk.export(exporter)
+    assert desk.fake.latest(COUNTER) == 2
+    assert desk.fake.refusals == []
+
+
+def test_an_account_that_may_only_write_points_writes_points(desk: Desk) -> None:
+    desk.export(desk.exporter(desk.recorder()))  # as Terraform: all descriptors are there
+    recorder = desk.recorder()
+    exporter = desk.exporter(recorder)
+    for method in ("ListMetricDescriptors", "CreateMetricDescriptor"):
+        desk.fake.fail(grpc.StatusCode.PERMISSION_DENIED, times=100, method=method)
+    recorder.inc(COUNTER, 2)
+    desk.export(exporter)
+    assert recorder.value("metrics_exports_total", result="ok") == 1
+    assert desk.fake.refusals == []
+
+
 # Many processes
 
 
@@ -374,6 +397,7 @@ def test_an_account_that_may_not_is_counted_as_such(desk: Desk) -> None:
         desk.export(exporter)
     assert set(desk.lost(recorder)) == {"denied"}
     assert events(logs) == [REFUSED]
+    assert len(logs) == len({each["event"] for each in logs})
     desk.fake.heal()
     desk.export(exporter)
     assert recorder.value("metrics_exports_total", result="ok") == 1
