@@ -18,7 +18,7 @@ from quotewatch.errors import QuoteWatchError
 from quotewatch.logs import configure_logs, get_logger
 from quotewatch.metrics.cloud_monitoring import SPACING_SECONDS
 from quotewatch.settings import load_settings
-from quotewatch.stages.accounting import Account
+from quotewatch.stages.accounting import account_of
 from quotewatch.stages.port import Report, Stage
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Opening(Generic[BuiltT]):
         the next one waits meanwhile.
         """
         resources = self._open()
-        account = Account(self.name, resources.recorder, resources.clock)
+        account = account_of(self.name, resources)
         try:
             return account.of(lambda: call(self._built(resources)))
         finally:

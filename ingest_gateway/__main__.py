@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 from ingest_gateway.connection import Connect
 from ingest_gateway.gateway import Gateway, Parts
@@ -76,16 +76,27 @@ async def _serve(settings: Settings) -> int:
         )
         _log.info("listening", port=health.port)
         stop = _stop_on_signals()
-        if exporter is not None:
-            exporter.start()
-            left = asyncio.create_task(_hold(exporter, stop))
-        safe = await gateway.run(stop)
-        if exporter is not None:
-            # Last of all, within what is left of the time to go.
-            await asyncio.to_thread(exporter.close, await left + _GO_SECONDS - clock.monotonic())
-        recorder.leave(settings.metrics_file)
+        opened.callback(recorder.leave, settings.metrics_file)
+        async with _exporting(exporter, stop):
+            safe = await gateway.run(stop)
     _log.info("stopped", epoch=epoch, safe=safe)
     return 0 if safe else _UNSAFE
+
+
+@contextlib.asynccontextmanager
+async def _exporting(exporter: Exporter | None, stop: asyncio.Event) -> AsyncIterator[None]:
+    """Export meanwhile; and last of all, however it ends, within what is left of the time to go."""
+    if exporter is None:
+        yield
+        return
+    exporter.start()
+    told = asyncio.create_task(_hold(exporter, stop))
+    try:
+        yield
+    finally:
+        stop.set()
+        left = await told + _GO_SECONDS - time.monotonic()
+        await asyncio.to_thread(exporter.close, left)
 
 
 async def _hold(exporter: Exporter, stop: asyncio.Event) -> float:

@@ -19,7 +19,7 @@ from quotewatch.logs import configure_logs
 from quotewatch.resources import Resources
 from quotewatch.settings import Settings
 from quotewatch.stages import label, predict, reconcile, train, write
-from quotewatch.stages.accounting import Account, CountedPushed
+from quotewatch.stages.accounting import CountedPushed, account_of
 from quotewatch.stages.reconcile import ReconcileReport
 from quotewatch.streams import FEATURES, PREDICTIONS, STREAMS, TABLES
 from quotewatch.tables.commit import read_ledger
@@ -74,7 +74,7 @@ def _settle(opened: Resources, bus: SqliteBus) -> Settled:
 
 
 def _drain(opened: Resources, bus: SqliteBus) -> tuple[str, ...]:
-    stage, account = write.build(opened), _account(opened, "write")
+    stage, account = write.build(opened), account_of("write", opened)
     deadline = time.monotonic() + _DRAIN_SECONDS
     while True:
         report = account.of(stage.run_once)
@@ -95,7 +95,7 @@ def _answer(opened: Resources, bus: SqliteBus) -> tuple[str, ...]:
     if not bus.backlog(PREDICT).messages:
         return ()
     deadline = time.monotonic() + _DRAIN_SECONDS
-    handler = CountedPushed(predict.build(opened), _account(opened, "predict"))
+    handler = CountedPushed(predict.build(opened), account_of("predict", opened))
     pump = Pump(bus, PREDICT, handler, seconds=0.0)
     report = pump.run_once()
     # One that `predict` has failed to answer, or held when it died, comes again after a while.
@@ -110,16 +110,12 @@ def _answer(opened: Resources, bus: SqliteBus) -> tuple[str, ...]:
 
 def _learn(opened: Resources) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Label what can be labelled and learn it."""
-    labelled = _account(opened, "label").of(label.build(opened).run_once)
-    trained = _account(opened, "train").of(train.build(opened).run_once)
+    labelled = account_of("label", opened).of(label.build(opened).run_once)
+    trained = account_of("train", opened).of(train.build(opened).run_once)
     errors = {"labels": labelled.error}
     errors |= {f"model of {each} ms": said.error for each, said in trained.horizons.items()}
     losses = tuple(f"{name}: {error}" for name, error in errors.items() if error)
     return trained.plain()["horizons"], losses
-
-
-def _account(opened: Resources, name: str) -> Account:
-    return Account(name, opened.recorder, opened.clock)
 
 
 def _unanswered(opened: Resources) -> int:
@@ -143,7 +139,7 @@ def _doubled(opened: Resources) -> dict[str, int]:
 
 def _heal(opened: Resources) -> ReconcileReport:
     """Reconcile, again while the exchange does not answer."""
-    stage, account = reconcile.build(opened), _account(opened, "reconcile")
+    stage, account = reconcile.build(opened), account_of("reconcile", opened)
     deadline = time.monotonic() + opened.settings.reconcile_budget_s
     while True:
         report = account.of(stage.run_once)

@@ -23,7 +23,7 @@ from quotewatch.bus.topology import topology
 from quotewatch.errors import SettingsError
 from quotewatch.local.children import Child
 from quotewatch.local.console import REFRESHES, RunConsole
-from quotewatch.local.stack_metrics import forget_pages, metrics_file
+from quotewatch.local.stack_metrics import forget_pages, told_where
 from quotewatch.local.summary import Summary, show_summary, write_summary
 from quotewatch.local.tap import Tap, console_subscriptions
 from quotewatch.local.telemetry import Telemetry, followed
@@ -78,7 +78,7 @@ def _port_of(gateway: Child) -> int | None:
 def start_gateway(data: Path, environment: Mapping[str, str]) -> Child:
     """Start the gateway; its log is beside the data."""
     forget_pages(data)
-    told = {**environment, f"{PREFIX}METRICS_FILE": str(metrics_file(data, "gateway"))}
+    told = {**environment, **told_where(data, "gateway")}
     return Child("gateway", ["ingest_gateway"], data / "gateway.log", told)
 
 

@@ -30,6 +30,11 @@ def metrics_file(data: Path, process: str) -> Path:
     return metrics_folder(data) / f"{process}{_SUFFIX}"
 
 
+def told_where(data: Path, process: str) -> dict[str, str]:
+    """Return what tells a process of the run to leave its page there."""
+    return {"QUOTEWATCH_METRICS_FILE": str(metrics_file(data, process))}
+
+
 def forget_pages(data: Path) -> None:
     """Remove the pages of an earlier run: its counts are not those of this one."""
     for path in metrics_folder(data).glob(f"*{_SUFFIX}"):

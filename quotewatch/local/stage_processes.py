@@ -9,14 +9,13 @@ from threading import Thread
 from typing import Any
 
 from quotewatch.local.children import Child
-from quotewatch.local.stack_metrics import metrics_file
+from quotewatch.local.stack_metrics import told_where
 from quotewatch.local.stage_runner import NAMES, PUSHED
 
 # Seconds between two runs where everything lasts half a minute.
 INTERVALS = {
     "write": 2.0, "predict": 1.0, "label": 10.0, "train": 3.0, "reconcile": 5.0, "maintain": 15.0,
 }  # fmt: skip
-METRICS_FILE = "QUOTEWATCH_METRICS_FILE"
 SETTLE_SECONDS = "6"  # trades of frames that are on their way are not fetched
 
 
@@ -80,7 +79,7 @@ class StageProcesses:
                 name,
                 ["quotewatch", "stage", name, f"--every={intervals[name]}"],
                 data / f"{name}.log",
-                {**environment, METRICS_FILE: str(metrics_file(data, name))},
+                {**environment, **told_where(data, name)},
                 speaks=True,
                 # A gateway that waits loses its connections; answers are not to wait either.
                 patient=name != PUSHED,

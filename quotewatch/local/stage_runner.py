@@ -19,7 +19,7 @@ from quotewatch.logs import configure_logs
 from quotewatch.resources import Resources
 from quotewatch.settings import load_settings
 from quotewatch.stages import label, maintain, predict, reconcile, redrive, train, write
-from quotewatch.stages.accounting import Account, Counted, CountedPushed
+from quotewatch.stages.accounting import Counted, CountedPushed, account_of
 from quotewatch.stages.port import Stage
 from quotewatch.tables.repair import Repair
 
@@ -75,7 +75,7 @@ def _run(stage: Stage, resources: Resources) -> bool:
 
 
 def _stage(name: str, resources: Resources, seconds: float) -> Stage:
-    account = Account(name, resources.recorder, resources.clock)
+    account = account_of(name, resources)
     if name != PUSHED:
         return Counted(BUILDERS[name](resources), account)
     resources.create_names()

@@ -1,12 +1,15 @@
 """Count the calls of a stage, whoever makes them: a function, the stack here, a command."""
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from quotewatch.clock import NS_PER_SECOND, Clock
 from quotewatch.message import Message
 from quotewatch.metrics.recorder import Recorder
 from quotewatch.stages.port import PushedStage, Report, Stage
+
+if TYPE_CHECKING:  # it is handed one; some doors start without what it would bring along
+    from quotewatch.resources import Resources
 
 ReportT = TypeVar("ReportT", bound=Report)
 
@@ -37,6 +40,11 @@ class Account:
         if not failed:
             at = self._clock.now_ns() / NS_PER_SECOND
             recorder.set("stage_last_success_timestamp_seconds", at, stage=stage)
+
+
+def account_of(name: str, resources: "Resources") -> Account:
+    """Return the account of a stage of this process."""
+    return Account(name, resources.recorder, resources.clock)
 
 
 class Counted:

@@ -8,9 +8,12 @@ from pathlib import Path
 import grpc  # type: ignore[import-untyped]  # grpcio carries no types
 import pytest
 
+from ingest_gateway.__main__ import _exporting as exporting_until
+from quotewatch.metrics.cloud_monitoring import Exporter
 from tests.fakes.monitoring import MonitoringFake
 from tests.gateway.processes import endless, process, until
 from tests.gateway.running import feed
+from tests.metrics.desk import open_desk
 from tests.servers.prometheus import check_metrics
 
 RECEIVED = "coinbase_messages_received_total"
@@ -77,3 +80,17 @@ def test_a_gateway_leaves_in_time_whatever_monitoring_does(tmp_path: Path, bad_d
         seconds, code = asyncio.run(scenario(fake))
     assert code == 0
     assert seconds < 15  # ten and what a busy machine takes
+
+
+def test_a_gateway_that_dies_of_an_error_exports_its_last_counts() -> None:
+    async def die(exporter: Exporter) -> None:
+        async with exporting_until(exporter, asyncio.Event()):
+            raise RuntimeError("of ours")
+
+    with open_desk() as desk:
+        recorder = desk.recorder()
+        desk.time.pass_by(60)
+        recorder.inc("gateway_spool_failures_total", 3)
+        with pytest.raises(RuntimeError, match="of ours"):
+            asyncio.run(die(desk.exporter(recorder)))
+        assert desk.fake.latest("gateway_spool_failures_total") == 3

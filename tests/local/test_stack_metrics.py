@@ -4,6 +4,7 @@ from pathlib import Path
 
 from quotewatch.local.stack_metrics import StackMetrics, forget_pages, merged, metrics_file
 from quotewatch.metrics.recorder import Recorder
+from tests.emulator import free_port
 from tests.servers.prometheus import check_metrics
 
 ACKS = "processor_acks_total"
@@ -42,7 +43,7 @@ def test_an_earlier_run_is_forgotten(tmp_path: Path) -> None:
 def test_a_gateway_that_does_not_answer_is_left_out(tmp_path: Path) -> None:
     stage = Recorder("test", ("write",))
     stage.leave(str(metrics_file(tmp_path, "write")))
-    assert ACKS in StackMetrics(tmp_path, lambda: 1, {}).exposition().decode()
+    assert ACKS in StackMetrics(tmp_path, free_port, {}).exposition().decode()
 
 
 def test_a_page_that_cannot_be_written_fails_nothing(tmp_path: Path) -> None:

@@ -259,20 +259,17 @@ def test_the_last_export_waits_until_it_may(desk: Desk, gap: float) -> None:
 
 def test_an_export_that_is_on_its_way_is_waited_for(desk: Desk) -> None:
     recorder = desk.recorder()
-    exporter = desk.exporter(
-        recorder, monotonic=real_time.monotonic, now=real_time.time, sleep=real_time.sleep
-    )
     desk.time.wall = real_time.time()
     recorder.started = real_time.time() - 60
     asked = threading.Event()
-    samples = recorder.samples
 
-    def slow() -> Iterator[Any]:
-        found = list(samples())
-        asked.set()
-        return iter(found)
+    def now() -> float:
+        asked.set()  # it has looked at the values, and now at the clock
+        return real_time.time()
 
-    recorder.samples = slow  # type: ignore[method-assign]  # to know when it has looked
+    exporter = desk.exporter(
+        recorder, monotonic=real_time.monotonic, now=now, sleep=real_time.sleep
+    )
     desk.fake.slow(0.03)  # each of thirty calls
     first = threading.Thread(target=exporter.flush)
     first.start()
@@ -419,10 +416,10 @@ def test_a_clock_that_went_back_is_waited_for(desk: Desk) -> None:
 
 def test_a_clock_that_was_ahead_is_forgotten_once_it_is_right(desk: Desk) -> None:
     recorder = desk.recorder()
-    exporter = desk.exporter(recorder)
+    ahead = 0.0
+    exporter = desk.exporter(recorder, now=lambda: desk.time.wall + ahead)
     desk.export(exporter)
     ahead = 3_600.0
-    exporter._now = lambda: desk.time.wall + ahead
     desk.export(exporter)  # refused: an hour to come
     assert set(desk.lost(recorder)) == {"refused"}
     ahead = 0.0
@@ -485,12 +482,8 @@ def test_what_is_no_number_is_left_out(desk: Desk) -> None:
     assert desk.fake.refusals == []
 
 
-def test_a_mistake_of_ours_is_logged_and_goes_no_further(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    recorder = desk.recorder()
-    exporter = desk.exporter(recorder)
-    monkeypatch.setattr(recorder, "samples", lambda: 1 / 0)
+def test_a_mistake_of_ours_is_logged_and_goes_no_further(desk: Desk) -> None:
+    exporter = desk.exporter(desk.recorder(), now=lambda: 1 / 0)
     with capture_logs() as logs:
         desk.export(exporter)
     assert [each["event"] for each in logs] == ["metrics_export_broke"]
