@@ -16,6 +16,8 @@ from quotewatch.logs import get_logger
 from quotewatch.message import Message
 from quotewatch.stages.port import PushedStage
 
+PROBE = "probe"  # the producer of a frame that who deploys published: its answer is logged
+
 
 class _Carried(msgspec.Struct):
     """A message as JSON has it; its data is base64 there."""
@@ -51,6 +53,9 @@ class PushDoor(Opening[PushedT], Generic[PushedT]):
         except QuoteWatchError as error:
             get_logger(self.name).error("call_failed", error=str(error))
             abort(500, str(error))  # raised as it is, it would be logged again with its whole stack
+        if message.attributes.get("producer") == PROBE:
+            epoch = message.attributes.get("epoch")
+            get_logger(self.name).info("probed", epoch=epoch, report=report.plain())
         if report.failed:
             abort(500, json.dumps(report.plain()))
 

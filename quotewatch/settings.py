@@ -133,8 +133,10 @@ class Settings(BaseSettings):
             properties = json.loads(catalog)
         except ValueError as error:
             raise ValueError(f"not the JSON of pyiceberg's catalog properties: {error}") from error
-        if not all(isinstance(value, str | int | bool) for value in properties.values()):
-            raise ValueError("expected one flat JSON object of pyiceberg's catalog properties")
+        if not all(_is_property(name, value) for name, value in properties.items()):
+            raise ValueError(
+                "expected one JSON object of pyiceberg's catalog properties, flat but for `auth`"
+            )
         return catalog
 
     @field_validator("objects")
@@ -211,6 +213,13 @@ def fixed_settings(values: Mapping[str, object]) -> Settings:
         return Settings.model_validate(values)
     except ValidationError as error:
         raise SettingsError("\n".join(["settings refused:", *sorted(_explain(error))])) from None
+
+
+def _is_property(name: str, value: object) -> bool:
+    """Say whether pyiceberg takes this: words and numbers, and how to authenticate as an object."""
+    if name == "auth":
+        return isinstance(value, dict) and isinstance(value.get("type"), str)
+    return isinstance(value, str | int | bool)
 
 
 def _joint_problems(

@@ -46,14 +46,20 @@ _ATTEMPTS = 10
 _LOCK_SECONDS = 30  # how long SQLite waits for another writer
 
 
-def catalog_properties(catalog: str, warehouse: str, data_dir: Path) -> dict[str, str]:
-    """Turn the settings CATALOG and WAREHOUSE into pyiceberg's properties. Pure."""
+def catalog_properties(catalog: str, warehouse: str, data_dir: Path) -> dict[str, Any]:
+    """Turn the settings CATALOG and WAREHOUSE into pyiceberg's properties. Pure.
+
+    All are text, but for `auth`: an object that says how a REST catalog is authenticated to.
+    """
     own = {"warehouse": warehouse or str(data_dir.absolute() / "warehouse")}
     if not catalog:
         path = data_dir.absolute() / "catalog.db"
         return {**own, "type": "sql", "uri": f"sqlite:///{path}?timeout={_LOCK_SECONDS}"}
     if catalog.lstrip().startswith("{"):
-        given = {name: str(value) for name, value in json.loads(catalog).items()}
+        given = {
+            name: value if isinstance(value, dict) else str(value)
+            for name, value in json.loads(catalog).items()
+        }
         # A REST catalog has a warehouse of its own unless one is named.
         return {**own, **given} if warehouse or given.get("type") != "rest" else given
     kind = "rest" if urlsplit(catalog).scheme in {"http", "https"} else "sql"
@@ -65,7 +71,7 @@ def catalog_properties(catalog: str, warehouse: str, data_dir: Path) -> dict[str
 class Tables:
     """The tables of one catalog. Nothing connects before the first call."""
 
-    def __init__(self, properties: Mapping[str, str]) -> None:
+    def __init__(self, properties: Mapping[str, Any]) -> None:
         self._properties = dict(properties)
         self._catalog: Catalog | None = None
         self._ready: set[str] = set()
@@ -151,7 +157,7 @@ def _with_number(field: "pa.Field[Any]", number: int, rest: Iterator[int]) -> "p
     return field.with_type(kind).with_metadata({"PARQUET:field_id": str(number)})
 
 
-def _connect(properties: Mapping[str, str]) -> Catalog:
+def _connect(properties: Mapping[str, Any]) -> Catalog:
     # Two processes that make the SQL catalog's own tables at once: the second finds them made.
     for attempt in range(_ATTEMPTS):
         try:

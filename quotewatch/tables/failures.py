@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pyarrow as pa
+from google.auth.exceptions import GoogleAuthError, TransportError
 from pyiceberg.exceptions import (
     CommitFailedException,
     CommitStateUnknownException,
@@ -32,6 +33,7 @@ UNKNOWN = (
     ServiceUnavailableError,
     RequestException,
     DBAPIError,
+    TransportError,  # nobody gave us a token: the metadata server, or the network
 )
 
 _REFUSED = (
@@ -44,7 +46,7 @@ _REFUSED = (
     NotImplementedError,
 )
 
-_DENIED = (ForbiddenError, UnauthorizedError, OAuthError)
+_DENIED = (ForbiddenError, UnauthorizedError, OAuthError, GoogleAuthError)
 
 
 @contextmanager

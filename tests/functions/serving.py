@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -94,6 +94,13 @@ def serving(name: str, folder: Path, **variables: str) -> Iterator[Served]:
             process.wait()
             if listener.is_alive():
                 listener.join()
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Look until it is so; only a failure waits to the end."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, "waited for in vain"
 
 
 def _port(log: Iterator[str], lines: list[str]) -> int:

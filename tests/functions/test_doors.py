@@ -21,7 +21,7 @@ from quotewatch.stages.reconcile import build
 from quotewatch.tables.catalog import Tables, catalog_properties
 from tests.emulator import free_port, running_emulator
 from tests.fakes.rest import TradesOverRest, trades_over_rest
-from tests.functions.serving import DOORS, serving
+from tests.functions.serving import DOORS, serving, wait_for
 from tests.tables.desk import frame as desk_frame
 from tests.tables.desk import open_desk, store
 from tests.tables.frames import EPOCH, message, row_of, rows_in, trades
@@ -122,6 +122,12 @@ def test_write_makes_its_names_stores_what_waits_and_goes_on_with_what_is_open(
         assert "repair-ledger raw_trades" in streams["raw_trades"]["error"]
         assert (streams["features"]["inserted"], streams["features"]["error"]) == (1, None)
         assert bus.backlog("raw_trades.write").messages == 1
+        # Who deploys reads in the log what was answered.
+        wait_for(lambda: len(write.logged("called")) == 3)
+        said = write.logged("called")
+        assert [each["failed"] for each in said] == [False, False, True]
+        assert [each["report"] for each in said] == [first.body, second.body, failed.body]
+        assert {each["room"] for each in said} == {"write"}
 
 
 def test_reconcile_heals_and_fails_in_words(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -31,7 +30,7 @@ from quotewatch.objects.local import LocalObjects
 from quotewatch.resources import Resources
 from quotewatch.settings import load_settings
 from quotewatch.stages.write import build as build_write
-from tests.functions.serving import PATIENCE_SECONDS, Served, serving
+from tests.functions.serving import PATIENCE_SECONDS, Served, serving, wait_for
 from tests.functions.test_doors import hide_ledger
 from tests.learning.test_serving import serve
 from tests.stages.test_predict import FIRST, SECOND, asked, expected, features, without_time
@@ -92,13 +91,6 @@ def push(
     )
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    """Look until it is so; only a failure waits to the end."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, "waited for in vain"
-
-
 # predict
 
 
@@ -152,6 +144,15 @@ def test_what_is_no_frame_is_not_sent_again(tmp_path: Path) -> None:
         assert push(door, Message(b"hello", {"who": "a stranger"})).status == 200
         wait_for(lambda: bool(door.logged("dropped")))
         assert published(bus) == []
+
+
+def test_the_answer_to_a_probe_is_told_in_the_log(tmp_path: Path) -> None:
+    with machine(tmp_path) as (door, _):
+        assert push(door, asked(0, features(1))).status == 200
+        assert push(door, relabelled(asked(1, []), producer="probe")).status == 200
+        wait_for(lambda: bool(door.logged("probed")))
+        told = [(each["room"], each["epoch"]) for each in door.logged("probed")]
+        assert told == [("predict", EPOCH)]  # of the probe alone
 
 
 def test_an_event_about_something_else_is_refused_in_words(tmp_path: Path) -> None:

@@ -2,43 +2,19 @@
 
 import os
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from threading import Thread
 
 import pytest
 
 from quotewatch.metrics.place import find_place
 from tests.emulator import free_port
-
-ANSWERS = {
-    "/computeMetadata/v1/instance/id": "00bf4bf02d1f",
-    "/computeMetadata/v1/instance/region": "projects/123/regions/europe-west1",
-}
-
-
-class Metadata(BaseHTTPRequestHandler):
-    """As the cloud's own server: it wants to be asked by those who mean it."""
-
-    def do_GET(self) -> None:
-        known = self.headers["Metadata-Flavor"] == "Google" and self.path in ANSWERS
-        self.send_response(200 if known else 403)
-        self.end_headers()
-        self.wfile.write(ANSWERS.get(self.path, "").encode() if known else b"")
-
-    def log_message(self, *_: object) -> None:
-        pass
+from tests.servers.metadata import metadata_server
 
 
 @pytest.fixture
 def metadata(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    server = HTTPServer(("127.0.0.1", 0), Metadata)
-    thread = Thread(target=server.serve_forever)
-    thread.start()
-    monkeypatch.setenv("GCE_METADATA_HOST", f"127.0.0.1:{server.server_port}")
-    yield
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with metadata_server() as server:
+        monkeypatch.setenv("GCE_METADATA_HOST", server.address)
+        yield
 
 
 @pytest.mark.usefixtures("metadata")

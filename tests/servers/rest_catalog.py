@@ -102,6 +102,7 @@ class Request:
     path: str
     query: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class RestCatalogServer:
@@ -122,6 +123,7 @@ class RestCatalogServer:
             **self.io_properties,
         )
         self.seen: list[str] = []  # "METHOD path" of every request
+        self.headers: list[Mapping[str, str]] = []  # of every request
         self.commits = 0  # those that landed, whatever the client was told
         self.conflicts = 0  # those refused because a requirement did not hold
         self.faults_met = 0  # answers that were spoilt on demand
@@ -196,6 +198,7 @@ class RestCatalogServer:
     def _next_fault(self, request: Request) -> Fault | None:
         with self._lock:
             self.seen.append(f"{request.method} {request.path}")
+            self.headers.append(request.headers)
             endpoint, _ = _route(request)
             for fault in self._faults:
                 if fault.endpoint == endpoint:
@@ -388,7 +391,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         url = urlsplit(self.path)
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        request = Request(self.command, url.path, dict(parse_qsl(url.query)), body)
+        query = dict(parse_qsl(url.query))
+        request = Request(self.command, url.path, query, body, dict(self.headers.items()))
         answer = self.server.catalog.respond(request)
         if answer is None:
             self.close_connection = True
