@@ -9,7 +9,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo simulate gateway test check format bench clean
+.PHONY: help demo simulate gateway deploy cloudlike test check format bench scanner clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -22,6 +22,12 @@ simulate: $(VENV)/run.stamp  ## the simulated exchange alone; ARGS="--port 8765 
 
 gateway: $(VENV)/run.stamp  ## the gateway alone, configured by QUOTEWATCH_* variables
 	@$(PY) -m ingest_gateway
+
+cloudlike: $(VENV)/dev.stamp  ## the cloud on this machine: emulators, every function a server; ARGS="--kill random --seconds 300"
+	@$(PY) -m tests.cloudlike $(ARGS)
+
+deploy: $(VENV)/run.stamp  ## bring the code to the cloud: PROJECT=... REGION=...; ARGS="--dry-run"
+	@$(PY) -m deploy --project "$(PROJECT)" --region "$(REGION)" $(ARGS)
 
 test: $(VENV)/dev.stamp  ## every test; ARGS="tests/market -k book"
 	@$(PY) -m pytest $(ARGS)
@@ -38,6 +44,8 @@ format: $(VENV)/dev.stamp  ## rewrite the code in the house format
 
 bench: $(VENV)/bench.stamp  ## every benchmark, as ratios; ARGS="hotpath" for one
 	@$(PY) -m benchmarks $(ARGS)
+
+scanner: $(VENV)/checkov.stamp  ## install what scans terraform/ and the Dockerfile; `make test` uses it where it is
 
 clean:  ## remove the virtual environment and local data
 	rm -rf $(VENV) data
@@ -56,6 +64,13 @@ $(VENV)/run.stamp: requirements.txt | $(PY)
 $(VENV)/dev.stamp: requirements-dev.txt $(VENV)/run.stamp
 	@echo "Installing what tests and checks need (once) ..."
 	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+# In an environment of its own: it pins what we leave open.
+$(VENV)/checkov.stamp: | $(PY)
+	@echo "Installing checkov (once) ..."
+	@$(PY) -m venv $(VENV)/checkov
+	@$(VENV)/checkov/bin/pip install --quiet --disable-pip-version-check 'checkov>=3.2,<4'
 	@touch $@
 
 $(VENV)/bench.stamp: requirements-bench.txt $(VENV)/run.stamp

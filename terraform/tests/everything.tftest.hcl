@@ -20,7 +20,6 @@ mock_provider "google" {
 variables {
   project_id     = "quotewatch-test"
   region         = "us-east4"
-  alert_emails   = ["desk@example.org"]
   settle_seconds = 0
 }
 
