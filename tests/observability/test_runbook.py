@@ -17,11 +17,17 @@ from quotewatch.tables.catalog import Tables, catalog_properties
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "runbook.md").read_text()
+ALERTS, _, OPERATIONS = PAGE.partition("\n# Operations\n")
 SECTIONS = {
     part.partition("\n")[0]: part.partition("\n")[2]
-    for part in re.split(r"^## ", PAGE, flags=re.MULTILINE)[1:]
+    for part in re.split(r"^## ", ALERTS, flags=re.MULTILINE)[1:]
 }
-COMMANDS = sorted(set(re.findall(r"`(python -m quotewatch [^`]+)`", PAGE)))
+COMMANDS = sorted(
+    {
+        *re.findall(r"`(python -m quotewatch [^`]+)`", PAGE),
+        *re.findall(r"^    (python -m quotewatch .+)$", PAGE, re.MULTILINE),
+    }
+)
 QUERIES = [shlex.split(each)[4] for each in COMMANDS if each.split()[3] == "sql"]
 BOLD = ["Means", "Look", "Likely", "Do", "Closes"]
 STAND_INS = {"STREAM": next(iter(STREAMS)), "TABLE": next(iter(TABLES)), "NAME": STAGES[0]}
@@ -40,7 +46,18 @@ def test_a_section_says_all_there_is_to_know_and_is_short(slug: str) -> None:
 def test_links_lead_somewhere() -> None:
     links = re.findall(r"\]\(([^)]+)\)", PAGE)
     assert all(link[1:] in SECTIONS for link in links if link.startswith("#"))
-    assert all((ROOT / "docs" / link).is_file() for link in links if not link.startswith("#"))
+    pages = {link.partition("#")[0] for link in links if not link.startswith("#")}
+    assert all((ROOT / "docs" / page).is_file() for page in pages)
+
+
+def test_what_is_done_on_purpose_is_there() -> None:
+    assert re.findall(r"^## (.+)$", OPERATIONS, re.MULTILINE) == [
+        "Roll back a function",
+        "Redeploy the gateway without a hole",
+        "Redrive quarantine and dead letters",
+        "Rotate secrets",
+        "Tear down without losing data",
+    ]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
