@@ -5,7 +5,7 @@ import sys
 from typing import TextIO
 
 import structlog
-from structlog.typing import FilteringBoundLogger
+from structlog.typing import EventDict, FilteringBoundLogger
 
 
 def configure_logs(stream: TextIO | None = None, *, level: int = logging.INFO) -> None:
@@ -14,6 +14,7 @@ def configure_logs(stream: TextIO | None = None, *, level: int = logging.INFO) -
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
+            _add_severity,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
             structlog.processors.JSONRenderer(),
@@ -22,6 +23,11 @@ def configure_logs(stream: TextIO | None = None, *, level: int = logging.INFO) -
         logger_factory=structlog.PrintLoggerFactory(stream or sys.stderr),
         cache_logger_on_first_use=False,
     )
+
+
+def _add_severity(_: object, __: str, line: EventDict) -> EventDict:
+    """Say the level once more under the name by which Cloud Logging knows it."""
+    return {**line, "severity": str(line["level"]).upper()}
 
 
 def get_logger(room: str) -> FilteringBoundLogger:
