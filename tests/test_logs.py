@@ -26,7 +26,7 @@ def test_what_is_raised_is_told_with_its_stack() -> None:
     stream = io.StringIO()
     configure_logs(stream)
     try:
-        raise ValueError("no such thing")
+        int("none")
     except ValueError:
         get_logger("gateway").exception("page_failed")
-    assert "ValueError: no such thing" in json.loads(stream.getvalue())["exception"]
+    assert "ValueError: invalid literal" in json.loads(stream.getvalue())["exception"]
