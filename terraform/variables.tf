@@ -117,7 +117,7 @@ variable "grafana_viewers" {
 }
 
 variable "deployers" {
-  description = "Who may have Cloud Build deploy, as IAM members. Owners of the project may anyway."
+  description = "Who may run `make deploy` or have Cloud Build do it, as IAM members. Owners of the project may anyway."
   type        = list(string)
   default     = []
 

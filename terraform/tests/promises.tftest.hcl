@@ -169,3 +169,16 @@ run "another_threshold_reaches_its_alert" {
     error_message = "Not everybody is told."
   }
 }
+
+run "people_deploy_as_the_machine_does" {
+  command = plan
+
+  variables {
+    deployers = ["user:ann@example.org"]
+  }
+
+  assert {
+    condition     = google_project_iam_member.deployer["user:ann@example.org"].role == google_project_iam_member.deployer["quotewatch-deploy"].role
+    error_message = "Whoever may deploy may do what Cloud Build does."
+  }
+}

@@ -35,7 +35,6 @@ ROLES: Mapping[str, frozenset[str]] = {
         }
     ),
     "roles/storage.objectViewer": frozenset({"storage.objects.get", "storage.objects.list"}),
-    "roles/storage.objectCreator": frozenset({"storage.objects.create"}),
     "roles/biglake.editor": frozenset(
         {
             "biglake.catalogs.get",
@@ -51,7 +50,22 @@ ROLES: Mapping[str, frozenset[str]] = {
     ),
     "roles/secretmanager.secretAccessor": frozenset({"secretmanager.versions.access"}),
     "roles/run.invoker": frozenset({"run.routes.invoke"}),
-    "roles/artifactregistry.writer": frozenset({"artifactregistry.repositories.uploadArtifacts"}),
+    "roles/artifactregistry.writer": frozenset(
+        {
+            "artifactregistry.repositories.get",
+            "artifactregistry.repositories.downloadArtifacts",
+            "artifactregistry.repositories.uploadArtifacts",
+        }
+    ),
+    "roles/artifactregistry.reader": frozenset(
+        {
+            "artifactregistry.repositories.get",
+            "artifactregistry.repositories.downloadArtifacts",
+        }
+    ),
+    "roles/storage.legacyBucketWriter": frozenset(
+        {"storage.buckets.get", "storage.objects.create", "storage.objects.list"}
+    ),
     "roles/logging.logWriter": frozenset({"logging.logEntries.create"}),
     "roles/iam.serviceAccountOpenIdTokenCreator": frozenset({"iam.serviceAccounts.getOpenIdToken"}),
     "roles/iam.serviceAccountUser": frozenset({"iam.serviceAccounts.actAs"}),

@@ -10,7 +10,7 @@ from tests.terraform.grants import (
     grants_of,
     member_of,
 )
-from tests.terraform.planning import Plan
+from tests.terraform.planning import Plan, Workspace
 
 WAREHOUSE = "bucket quotewatch-test-quotewatch-warehouse"
 SOURCE = "bucket quotewatch-test-quotewatch-source"
@@ -32,6 +32,14 @@ _READS_TABLES = {
     Grant("secret quotewatch-catalog", "roles/secretmanager.secretAccessor"),
 }
 _STREAMS = ("raw_orderbook", "raw_trades", "features", "events", "predictions")
+
+_ACT = "roles/iam.serviceAccountUser"
+_ACTED_AS = [
+    f"quotewatch-{name}@quotewatch-test.iam.gserviceaccount.com"
+    for name in (
+        "write", "label", "predict", "train", "reconcile", "maintain", "gateway", "build",
+    )
+]  # fmt: skip
 
 # What each may do, and why: the call behind it.
 WANTED: dict[str, set[Grant]] = {
@@ -70,12 +78,29 @@ WANTED: dict[str, set[Grant]] = {
             "resource.name.startsWith('projects/_/buckets/gcf-v2-')",
         ),
     },
+    # What it needs on the project stands in terraform/data/deploy_permissions.json.
+    "deploy": {
+        Grant("project", "roles/quotewatchDeploy"),
+        Grant("project", "roles/logging.logWriter"),
+        Grant(SOURCE, "roles/storage.objectViewer"),
+        Grant(SOURCE, "roles/storage.legacyBucketWriter"),
+        Grant("repository quotewatch", "roles/artifactregistry.writer"),
+        Grant("topic features", "roles/pubsub.publisher"),
+        *(Grant(f"account {each}", _ACT) for each in _ACTED_AS),
+    },
 }
+
+# The services whose permissions are granted by name: one that is misspelled grants nothing.
+SERVICES = {
+    "cloudbuild", "cloudfunctions", "cloudscheduler", "logging", "resourcemanager", "run",
+    "serviceusage",
+}  # fmt: skip
 
 # What no single thing can carry, each with its reason in identities.tf, registry.tf, deployer.tf.
 ON_THE_PROJECT = {
     "roles/monitoring.metricWriter",
     "roles/quotewatchBilledCaller",
+    "roles/quotewatchDeploy",
     "roles/logging.logWriter",
     "roles/storage.objectViewer",  # with a condition
 }
@@ -99,7 +124,7 @@ def test_pub_sub_itself_may_move_dead_letters_and_sign_pushes(plan: Plan) -> Non
 
 
 def test_nobody_else_is_granted_anything(plan: Plan) -> None:
-    known = {member_of(each) for each in (*WANTED, "deploy")} | {PUBSUB_AGENT}
+    known = {member_of(each) for each in WANTED} | {PUBSUB_AGENT}
     assert {who for who, _ in all_grants(plan)} == known
 
 
@@ -124,7 +149,33 @@ def test_every_role_exists(plan: Plan) -> None:
     assert {grant.role for _, grant in all_grants(plan)} <= ROLES.keys() | own
 
 
+def test_who_deploys_can_neither_make_nor_delete_nor_grant(plan: Plan) -> None:
+    role = plan.values("google_project_iam_custom_role", "deploy")
+    assert role["role_id"] == "quotewatchDeploy"
+    verbs = {each.rpartition(".")[2] for each in role["permissions"]}
+    assert not verbs & {"delete", "setIamPolicy", "invoke"}
+    created = {each for each in role["permissions"] if each.endswith(".create")}
+    assert created == {"cloudbuild.builds.create"}
+    assert {each.partition(".")[0] for each in role["permissions"]} <= SERVICES
+
+
+def test_people_who_deploy_may_do_what_their_machine_may(workspace: Workspace) -> None:
+    runs = workspace.test("promises.tftest.hcl")
+    plan = runs["people_deploy_as_the_machine_does"]
+    person = "user:ann@example.org"
+    own = {Grant("account " + _ACTED_AS[0].replace("write", "deploy"), _ACT)}
+    missing = grants_of(plan, member_of("deploy")) - grants_of(plan, person)
+    assert grants_of(plan, person) - grants_of(plan, member_of("deploy")) - own == {
+        Grant("repository quotewatch", "roles/artifactregistry.reader")
+    }
+    assert {grant.role for grant in missing} == {
+        "roles/artifactregistry.writer",  # Cloud Build pushes the image
+        "roles/logging.logWriter",
+        "roles/storage.objectViewer",
+    }
+
+
 def test_every_component_has_an_account_of_its_own(plan: Plan) -> None:
     made = {each.values["account_id"] for each in plan.of("google_service_account")}
-    assert made == {f"quotewatch-{each}" for each in (*WANTED, "deploy")}
+    assert made == {f"quotewatch-{each}" for each in WANTED}
     assert all(6 <= len(each) <= 30 for each in made)
