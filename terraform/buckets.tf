@@ -112,7 +112,7 @@ resource "google_storage_bucket" "source" {
     }
     condition {
       age            = 30
-      matches_prefix = ["builds/"]
+      matches_prefix = ["builds/", "gateway/"]
       with_state     = "ANY"
     }
   }

@@ -54,6 +54,6 @@ def test_terraform_refuses_to_destroy_what_cannot_be_had_again() -> None:
 def test_sources_go_after_a_month_and_the_stub_stays(plan: Plan) -> None:
     (rule,) = _buckets(plan)["source"]["lifecycle_rule"]
     assert rule["condition"][0]["age"] == 30
-    assert rule["condition"][0]["matches_prefix"] == ["builds/"]
+    assert rule["condition"][0]["matches_prefix"] == ["builds/", "gateway/"]
     (stub,) = plan.of("google_storage_bucket_object")
     assert stub.values["name"].startswith("stub/")
