@@ -9,7 +9,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo simulate gateway deploy cloudlike test check format bench scanner clean
+.PHONY: help demo simulate gateway deploy cost cloudlike test check format bench scanner clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -28,6 +28,9 @@ cloudlike: $(VENV)/dev.stamp  ## the cloud on this machine: emulators, every fun
 
 deploy: $(VENV)/run.stamp  ## bring the code to the cloud: PROJECT=... REGION=...; ARGS="--dry-run"
 	@$(PY) -m deploy --project "$(PROJECT)" --region "$(REGION)" $(ARGS)
+
+cost: $(VENV)/run.stamp  ## what a month in the cloud costs; ARGS="--products 1,20,all"
+	@$(PY) -m deploy.cost $(ARGS)
 
 test: $(VENV)/dev.stamp  ## every test; ARGS="tests/market -k book"
 	@$(PY) -m pytest $(ARGS)

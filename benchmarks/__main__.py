@@ -10,6 +10,7 @@ from types import ModuleType
 from benchmarks import (
     _timing,
     bytes_on_bus,
+    cost_inputs,
     end_to_end,
     feed_to_prediction,
     freshness,
@@ -45,10 +46,11 @@ _BENCHMARKS: Mapping[str, ModuleType] = {
     "feed_to_prediction": feed_to_prediction,
     "freshness": freshness,
     "latency": latency,
+    "cost_inputs": cost_inputs,
     "soak": soak,
 }
 _TAKE_OPTIONS = frozenset({"freshness", "latency", "soak"})
-_ONLY_WHEN_NAMED = frozenset({"soak"})
+_ONLY_WHEN_NAMED = frozenset({"cost_inputs", "soak"})
 
 
 def main(arguments: Sequence[str]) -> int:

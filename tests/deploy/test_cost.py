@@ -344,6 +344,11 @@ def test_a_page_is_current_once_it_is_written_into(tmp_path: Path) -> None:
     assert put_into(written, "old\n") == text
 
 
+def test_the_page_in_docs_is_current() -> None:
+    text = (ROOT / "docs" / "deploy.md").read_text()
+    assert cost.is_current(text), "run: python -m deploy.cost --into docs/deploy.md"
+
+
 def test_a_page_without_marks_is_left_as_it_is(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
