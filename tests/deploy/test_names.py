@@ -18,7 +18,9 @@ def lines(name: str) -> set[str]:
 
 def test_the_functions_and_schedules_are_those_that_terraform_makes() -> None:
     text = (TERRAFORM / "functions.tf").read_text(encoding="utf-8")
-    made = dict(re.findall(r"^    (\w+) = \{\n(?:      .*\n)*?      schedule += (.*)$", text, re.MULTILINE))
+    made = dict(
+        re.findall(r"^    (\w+) = \{\n(?:      .*\n)*?      schedule += (.*)$", text, re.MULTILINE)
+    )
 
     assert sorted(made) == list(functions())
     assert sorted(name for name, cron in made.items() if cron != "null") == list(
