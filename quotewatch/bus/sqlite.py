@@ -50,8 +50,8 @@ _RELEASE = """
     WHERE message_id = ? AND subscription_id = ? AND attempt = ?"""
 _SETTLE = "DELETE FROM deliveries WHERE message_id = ? AND subscription_id = ? AND attempt = ?"
 _FORGET = """
-    DELETE FROM messages WHERE id = ?1
-    AND NOT EXISTS (SELECT 1 FROM deliveries WHERE message_id = ?1)"""
+    DELETE FROM messages WHERE id = :message
+    AND NOT EXISTS (SELECT 1 FROM deliveries WHERE message_id = :message)"""
 _EXHAUSTED = """
     SELECT d.message_id, d.attempt, s.id, s.name, s.dead_topic_id
     FROM deliveries d JOIN subscriptions s ON s.id = d.subscription_id
@@ -142,7 +142,7 @@ class SqliteBus:
             connection.executemany(
                 _SETTLE, [(message_id, reader.id, attempt) for message_id, attempt in leases]
             )
-            connection.executemany(_FORGET, [(message_id,) for message_id, _ in leases])
+            connection.executemany(_FORGET, [{"message": message_id} for message_id, _ in leases])
 
     def release(self, subscription: str, ack_ids: Sequence[str], *, delay_seconds: int = 0) -> None:
         """Give deliveries back; they return after `delay_seconds`."""
@@ -285,7 +285,7 @@ def _store(connection: sqlite3.Connection, topic_id: int, message: Message, now_
     if message_id is None:  # cannot be after an INSERT; the type does not know
         raise BusError("SQLite gave no id to a new message")
     if not connection.execute(_DELIVER, (message_id, now_ns, topic_id)).rowcount:
-        connection.execute(_FORGET, (message_id,))
+        connection.execute(_FORGET, {"message": message_id})
     return message_id
 
 
@@ -298,7 +298,7 @@ def _bury(connection: sqlite3.Connection, now_ns: int) -> None:
         letter = Message(message.data, {**message.attributes, **reasons})
         _store(connection, dead_topic_id, letter, now_ns)
         connection.execute(_SETTLE, (message_id, reader_id, attempt))
-        connection.execute(_FORGET, (message_id,))
+        connection.execute(_FORGET, {"message": message_id})
 
 
 def _within(
