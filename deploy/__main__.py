@@ -45,9 +45,15 @@ async def command(
     deployment = Deployment(parsed(arguments), board or Board(), root)
     task = asyncio.ensure_future(deployment.run())
     loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        # Once: what was started has ten seconds to end, and impatience would leave it behind.
+        if not task.cancelling():
+            task.cancel()
+
     with suppress(NotImplementedError, RuntimeError):  # only the main thread is told of signals
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, task.cancel)
+            loop.add_signal_handler(number, stop)
     return await task
 
 

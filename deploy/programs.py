@@ -53,8 +53,21 @@ class Ran:
 
 async def run(arguments: Sequence[str], folder: Path | None = None) -> Ran:
     """Run a program with nobody to answer its questions."""
+    # Begun apart: who stops waiting at this very moment must still end what has been started.
+    starting = asyncio.ensure_future(_start(arguments, folder))
     try:
-        process = await asyncio.create_subprocess_exec(
+        process = await asyncio.shield(starting)
+        output, messages = await process.communicate()
+    except asyncio.CancelledError:
+        await _end(await starting)
+        raise
+    code = process.returncode if process.returncode is not None else -1
+    return Ran(tuple(arguments), code, _text(output), _text(messages))
+
+
+async def _start(arguments: Sequence[str], folder: Path | None) -> asyncio.subprocess.Process:
+    try:
+        return await asyncio.create_subprocess_exec(
             *arguments,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
@@ -66,23 +79,16 @@ async def run(arguments: Sequence[str], folder: Path | None = None) -> Ran:
         )
     except OSError as error:
         raise CommandError(f"{arguments[0]}: cannot be run: {error.strerror}") from error
-    try:
-        output, messages = await process.communicate()
-    except asyncio.CancelledError:
-        await _end(process)
-        raise
-    code = process.returncode if process.returncode is not None else -1
-    return Ran(tuple(arguments), code, _text(output), _text(messages))
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
     """End a program and what it has started."""
-    try:
-        _signal(process, signal.SIGTERM)
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        _signal(process, number)
         with suppress(TimeoutError):
-            await asyncio.wait_for(process.wait(), _GRACE_SECONDS)
-    finally:  # also if somebody was impatient
-        _signal(process, signal.SIGKILL)
+            # Until nobody holds its pipes any more: what it has started may outlive it.
+            await asyncio.wait_for(process.communicate(), _GRACE_SECONDS)
+            return
 
 
 def _signal(process: asyncio.subprocess.Process, number: int) -> None:
