@@ -126,7 +126,7 @@ class _Comparison:
         self._cut_off()
         missing, duplicates, unexpected = self._judge_rows()
         if not any(missing[raw] + unexpected[raw] for raw in ("raw_orderbook", "raw_trades")):
-            features = check_features(source, self._evidence.epochs())
+            features = check_features(source, self._evidence.epochs(), self._evidence.crashed)
             missing["features"] = max(missing["features"], features.missing)
             duplicates["features"] += features.duplicates
             unexpected["features"] = features.unexpected
@@ -170,11 +170,11 @@ class _Comparison:
 
     def _broke(self, sent: _Sent) -> bool:
         """Say whether a connection ended in a way that can lose what was on its way."""
-        broken = self._evidence.broken
+        broken, crashed = self._evidence.broken, self._evidence.crashed
         if sent.conn is not None:
-            return sent.conn in broken
+            return sent.conn in broken or sent.conn.epoch in crashed
         # Nothing of it came at all: it is one of those that left no rows.
-        return bool(broken - {each.conn for each in self._conns.values()})
+        return bool(crashed or broken - {each.conn for each in self._conns.values()})
 
     # Verdicts
 

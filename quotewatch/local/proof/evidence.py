@@ -19,6 +19,8 @@ _BROKEN = frozenset({0, 1002, 1006, 1007, 1009})
 # Said about requests, or once for many messages: not one for each message that was refused.
 _NOT_OF_MESSAGES = frozenset({"bad_product", "refused", "unknown_product", "unknown_type"})
 
+_AFTER_CRASH = "after_crash "  # and the epoch that died
+
 
 class Conn(NamedTuple):
     """One connection of the gateway."""
@@ -44,6 +46,7 @@ class Evidence:
     gaps: dict[str, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
     known: dict[str, int] = field(default_factory=dict)  # symbol -> newest trade id known of
     broken: set[Conn] = field(default_factory=set)  # ended before they were read to their end
+    crashed: set[str] = field(default_factory=set)  # epochs that ended without a word
     seqs: dict[tuple[str, str], SeqCheck] = field(default_factory=dict)  # (epoch, stream)
     doubled_rows: Counter[str] = field(default_factory=Counter)  # by stream
     dropped: Counter[str] = field(default_factory=Counter)  # rows let go of, by reason
@@ -115,6 +118,8 @@ def _take_events(evidence: Evidence, frame: Frame) -> None:
 def _take_event(evidence: Evidence, row: dict[str, Any], epoch: str) -> None:
     reason = row["reason"] or ""
     match row["kind"]:
+        case "start" if reason.startswith(_AFTER_CRASH):
+            evidence.crashed.add(reason.removeprefix(_AFTER_CRASH))
         case "reject":
             evidence.rejected[reason] += 1
         case "gap" if row["stream"] == "raw_trades":

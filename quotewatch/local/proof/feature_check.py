@@ -6,11 +6,12 @@ Worth asking only where the raw streams are complete: a missing row changes all 
 import heapq
 import struct
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from quotewatch.frames import Frame
 from quotewatch.local.proof.evidence import frames_of
@@ -18,6 +19,7 @@ from quotewatch.local.proof.row_keys import plain_text
 from quotewatch.local.proof.sources import Source
 from quotewatch.local.proof.stored_rows import book_rows, trade_rows
 from quotewatch.market import replay
+from quotewatch.market.labels import NEVER
 
 _NULL = struct.pack("<d", float("nan"))
 
@@ -30,12 +32,15 @@ class FeatureCheck(NamedTuple):
     unexpected: int
 
 
-def check_features(source: Source, epochs: Sequence[str]) -> FeatureCheck:
-    """Recompute every row of features and compare."""
+def check_features(
+    source: Source, epochs: Sequence[str], crashed: Collection[str] = ()
+) -> FeatureCheck:
+    """Recompute every row of features and compare; of crashed epochs what every stream reaches."""
     missing = duplicates = unexpected = 0
     for epoch in epochs:
-        stored = Counter(_stored(source, epoch))
-        wanted = Counter(_recomputed(source, epoch))
+        until = _reached(source, epoch) if epoch in crashed else NEVER
+        stored = Counter(_stored(source, epoch, until))
+        wanted = Counter(_recomputed(source, epoch, until))
         missing += (wanted - stored).total()
         for key, surplus in (stored - wanted).items():
             if key in wanted:
@@ -45,7 +50,16 @@ def check_features(source: Source, epochs: Sequence[str]) -> FeatureCheck:
     return FeatureCheck(missing, duplicates, unexpected)
 
 
-def _recomputed(source: Source, epoch: str) -> Iterator[bytes]:
+def _reached(source: Source, epoch: str) -> int:
+    """Return the last arrival of the stream that came least far: a kill loses open windows."""
+    lasts = []
+    for stream in ("raw_orderbook", "raw_trades", "features"):
+        arrivals = (frame.rows.column("arrival") for frame in frames_of(source, stream, epoch))
+        lasts.append(max((pc.max(each).as_py() for each in arrivals if len(each)), default=-1))
+    return min(lasts)
+
+
+def _recomputed(source: Source, epoch: str, until: int) -> Iterator[bytes]:
     books = (
         replay.BookRow(row.symbol, row.book, row.kind == "snapshot", row.changes, row.exchange_us,
                        row.arrival)
@@ -61,6 +75,8 @@ def _recomputed(source: Source, epoch: str) -> Iterator[bytes]:
     )  # fmt: skip
     rows: Iterable[replay.BookRow | replay.TradeRow] = heapq.merge(books, trades, key=_arrival)
     for row in replay.recompute(rows):
+        if row.arrival > until:
+            continue
         top, windowed = row.top, row.windowed
         yield _key(
             row.symbol, row.book, row.exchange_us, row.arrival,
@@ -79,14 +95,16 @@ _DOUBLES = ("mid", "depth", "order_flow_imbalance")
 _SINGLES = ("spread_bps", "imbalance", "microprice_bps", "volatility", "trade_imbalance")
 
 
-def _stored(source: Source, epoch: str) -> Iterator[bytes]:
+def _stored(source: Source, epoch: str, until: int) -> Iterator[bytes]:
     for frame in frames_of(source, "features", epoch):
-        yield from _stored_in(frame)
+        yield from _stored_in(frame, until)
 
 
-def _stored_in(frame: Frame) -> Iterator[bytes]:
+def _stored_in(frame: Frame, until: int) -> Iterator[bytes]:
     times: list[Any] = frame.rows.column("exchange_time").cast(pa.int64()).to_pylist()
     for row, exchange_us in zip(frame.rows.to_pylist(), times, strict=True):
+        if row["arrival"] > until:
+            continue
         yield _key(
             row["symbol"], row["book"], exchange_us, row["arrival"],
             plain_text(row["best_bid"]), plain_text(row["best_ask"]),
