@@ -92,6 +92,7 @@ class Component:
         """Let the instance end as the platform does, or kill it; return its exit code."""
         with self._lock:
             self._stopping = True
+        self._down()  # it gets no call any more, but ends the one it is at
         instance = self.current
         if instance is not None and at_once:
             instance.program.kill()

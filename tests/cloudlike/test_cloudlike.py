@@ -10,11 +10,14 @@ from typing import Any
 import pytest
 
 from quotewatch.streams import STREAMS
+from tests.cloudlike.accounts import dump_grants
 from tests.cloudlike.plan import MORTALS
 from tests.cloudlike.processes import ROOT
 from tests.cloudlike.test_processes import is_alive, wait_for
 from tests.emulator import find_emulator
 from tests.local.demos import processes
+from tests.terraform.grants import grants_of, member_of
+from tests.terraform.planning import Workspace
 
 _LONGEST_SECONDS = 600.0  # a busy machine is slow, not wrong
 
@@ -31,10 +34,20 @@ def start(*flags: str) -> subprocess.Popen[str]:
 
 
 @pytest.fixture(scope="module")
-def summary(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Run it with a kill -9 of each; return what came of it."""
+def grants(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write down what Terraform grants each component."""
+    folder = tmp_path_factory.mktemp("grants")
+    plan = Workspace(folder).test("everything.tftest.hcl")["everything"]
+    dump_grants({name: grants_of(plan, member_of(name)) for name in MORTALS}, folder / "grants")
+    return folder / "grants"
+
+
+@pytest.fixture(scope="module")
+def summary(tmp_path_factory: pytest.TempPathFactory, grants: Path) -> dict[str, Any]:
+    """Run it with a kill -9 of each, and nobody allowed more than Terraform grants."""
     data = tmp_path_factory.mktemp("cloudlike") / "run"
-    run = start("--seconds", "60", "--kill", "all", "--seed", "1", "--data", str(data))
+    flags = ["--seconds", "60", "--kill", "all", "--seed", "1", "--data", str(data)]
+    run = start(*flags, "--grants", str(grants))
     try:
         screen, _ = run.communicate(timeout=_LONGEST_SECONDS)
     finally:
@@ -71,6 +84,19 @@ def test_what_the_gateway_took_along_came_back_or_is_told_of(summary: dict[str, 
     assert summary["lost_books"]["changes"] > 0
     assert summary["lost_books"]["unnamed"] == 0
     assert summary["gaps_by_state"]["book permanent"] >= 2  # one of each product
+
+
+def test_every_grant_was_needed(summary: dict[str, Any]) -> None:
+    """That none was lacking is among the losses."""
+    unused = {grant for grants in summary["unused_grants"].values() for grant in grants}
+    assert unused == {
+        # No emulator knows these three.
+        "roles/monitoring.metricWriter on project",
+        "roles/quotewatchBilledCaller on project",
+        "roles/secretmanager.secretAccessor on secret quotewatch-catalog",
+        # Nothing was published that is no frame.
+        "roles/storage.objectUser on folder quarantine/",
+    }
 
 
 def test_no_message_was_given_up(summary: dict[str, Any]) -> None:
