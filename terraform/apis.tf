@@ -20,6 +20,7 @@ locals {
 
 resource "google_project_service" "api" {
   for_each = local.apis
+  provider = google.before_apis
 
   project            = var.project_id
   service            = each.key

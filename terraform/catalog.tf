@@ -78,6 +78,12 @@ resource "google_secret_manager_secret" "catalog" {
 resource "google_secret_manager_secret_version" "catalog" {
   secret      = google_secret_manager_secret.catalog.id
   secret_data = jsonencode(local.catalog_properties) # BigLake's: nothing in it is secret
+
+  # The first version is ours, all others are yours: a newer one is never covered by this one again,
+  # and one that you disabled stays disabled.
+  lifecycle {
+    ignore_changes = [enabled, secret_data]
+  }
 }
 
 resource "google_secret_manager_secret_iam_member" "catalog_reader" {

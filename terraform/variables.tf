@@ -136,6 +136,10 @@ variable "gateway_cpu" {
     condition     = contains([1, 2, 4], var.gateway_cpu)
     error_message = "Write 1, 2 or 4."
   }
+  validation {
+    condition     = var.gateway_cpu < 4 || (endswith(var.gateway_memory, "Gi") && var.gateway_memory != "1Gi")
+    error_message = "Cloud Run gives 4 processors only with at least 2Gi: set gateway_memory, too."
+  }
 }
 
 variable "gateway_memory" {
@@ -144,8 +148,8 @@ variable "gateway_memory" {
   default     = "1Gi"
 
   validation {
-    condition     = can(regex("^([1-9][0-9]*)(Mi|Gi)$", var.gateway_memory))
-    error_message = "Memory is spelled like 512Mi or 2Gi."
+    condition     = can(regex("^(51[2-9]|5[2-9][0-9]|[6-9][0-9]{2}|[1-9][0-9]{3,})Mi$|^([1-9]|1[0-6])Gi$", var.gateway_memory))
+    error_message = "Memory is spelled like 512Mi or 2Gi, 512Mi at least and 16Gi at most."
   }
 }
 

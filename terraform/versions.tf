@@ -24,3 +24,11 @@ provider "google" {
     environment = var.environment
   }
 }
+
+# For the APIs themselves: whoever is billed for a call must have its API, and a fresh project has
+# none yet.
+provider "google" {
+  alias   = "before_apis"
+  project = var.project_id
+  region  = var.region
+}

@@ -2,6 +2,11 @@
 # reads its outcome and holds it to the code; here stands what needs no code to be seen.
 
 mock_provider "google" {
+  alias           = "before_apis"
+  override_during = plan
+}
+
+mock_provider "google" {
   override_during = plan
 
   mock_resource "google_cloudfunctions2_function" {

@@ -1,6 +1,11 @@
 # What must be true of every deployment, in Terraform's own words.
 
 mock_provider "google" {
+  alias           = "before_apis"
+  override_during = plan
+}
+
+mock_provider "google" {
   override_during = plan
 
   mock_resource "google_cloudfunctions2_function" {

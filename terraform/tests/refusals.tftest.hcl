@@ -1,6 +1,11 @@
 # What must not be taken: each variable named is refused, before anything is planned.
 
 mock_provider "google" {
+  alias           = "before_apis"
+  override_during = plan
+}
+
+mock_provider "google" {
   override_during = plan
 }
 
@@ -24,7 +29,6 @@ run "refuses_what_is_no_value" {
     alert_thresholds = { patience = 1 }
     grafana_viewers  = ["allUsers"]
     deployers        = ["allAuthenticatedUsers"]
-    gateway_cpu      = 3
     gateway_memory   = "1GB"
     settle_seconds   = -1
   }
@@ -40,7 +44,6 @@ run "refuses_what_is_no_value" {
     var.alert_thresholds,
     var.grafana_viewers,
     var.deployers,
-    var.gateway_cpu,
     var.gateway_memory,
     var.settle_seconds,
   ]
@@ -50,6 +53,7 @@ run "refuses_what_is_nearly_one" {
   command = plan
 
   variables {
+    gateway_cpu    = 3
     project_id     = "short"
     region         = "US"
     products       = ["btc-usd"]
@@ -58,6 +62,7 @@ run "refuses_what_is_nearly_one" {
   }
 
   expect_failures = [
+    var.gateway_cpu,
     var.project_id,
     var.region,
     var.products,
@@ -90,6 +95,26 @@ run "refuses_a_dialect_there_is_not" {
   }
 
   expect_failures = [var.feed_dialect]
+}
+
+run "refuses_four_processors_with_little_memory" {
+  command = plan
+
+  variables {
+    gateway_cpu = 4
+  }
+
+  expect_failures = [var.gateway_cpu]
+}
+
+run "refuses_too_little_memory" {
+  command = plan
+
+  variables {
+    gateway_memory = "256Mi"
+  }
+
+  expect_failures = [var.gateway_memory]
 }
 
 run "refuses_mirrored_products_on_advanced_trade" {

@@ -1,6 +1,10 @@
 # An apply, and another: of a copy without prevent_destroy, since this test ends by destroying.
 
 mock_provider "google" {
+  alias = "before_apis"
+}
+
+mock_provider "google" {
   mock_resource "google_cloudfunctions2_function" {
     defaults = { service_config = { uri = "https://function-abc.a.run.app" } }
   }
