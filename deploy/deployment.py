@@ -9,7 +9,7 @@ from pathlib import Path
 
 from deploy.board import Board
 from deploy.cloud import Cloud
-from deploy.errors import DeployError
+from deploy.errors import CommitError, DeployError
 from deploy.health import Verdict
 from deploy.names import GATEWAY, ROOT, Target, functions
 from deploy.plan import Step, only, plan, run_schedules
@@ -52,7 +52,9 @@ class Deployment:
         options = self.options
         found = Findings()
         source = None if self._as_deployed else await self._source(found)
-        label = source.label if source else options.commit or ""
+        # What git has refused already is not looked at a second time.
+        asked = (options.commit or "") if self._as_deployed else ""
+        label = source.label if source else asked
         target = Target(options.project, options.region, label)
         if options.commit == "":
             found.add("commit '' is empty: leave it out, or name one", "git rev-parse HEAD")
@@ -88,9 +90,11 @@ class Deployment:
         try:
             now = datetime.now(UTC)
             return await choose(options.commit, allow_dirty=dirty, now=now, root=self.root)
+        except CommitError as error:
+            found.add(str(error), "git log --oneline")
         except DeployError as error:
             found.add(str(error), "git status")
-            return None
+        return None
 
     def _steps(self, target: Target, found: Findings) -> tuple[Step, ...]:
         """Return what was asked for, else everything."""

@@ -1,5 +1,6 @@
 """What Cloud Logging says of a deployed system: the question as one filter, the answers typed."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,6 +17,12 @@ MOST = 1_000  # entries of one answer; a system that says more in minutes has sh
 LOOK_BACK = timedelta(days=30)
 _LOST = ("Memory limit", "Container called exit", "Uncaught signal")
 _BAD_STATUS = 400
+# One instance takes one call at a time: what meets another call (cron's meets the smoke test's) is
+# answered so, and Scheduler, like Pub/Sub, tries again.
+_BUSY = 429
+# Scheduler names the status it got in httpRequest, in debugInfo, or only as the code it stands for.
+_BUSY_CODE = "RESOURCE_EXHAUSTED"
+_BUSY_INFO = re.compile(rf"\b{_BUSY}\b")
 _BAD_SEVERITIES = ("ERROR", "CRITICAL", "ALERT", "EMERGENCY")
 _LONGEST = 300  # characters of an entry in a message
 
@@ -39,8 +46,10 @@ class Entry:
 
     def trouble(self) -> str:
         """Say what is wrong according to this entry; nothing if nothing is."""
-        if self.text and any(word in self.text for word in _LOST):
+        if self._lost:
             return self.text[:_LONGEST]
+        if self.refusal():
+            return ""
         if self.status is not None and self.status >= _BAD_STATUS:
             return f"answered {self.status}" + (f": {self._said}" if self._said else "")
         if self.kind == "cloud_scheduler_job":
@@ -48,6 +57,26 @@ class Entry:
         if self.severity in _BAD_SEVERITIES:
             return f"logged an error: {self._said or self.severity}"
         return ""
+
+    def refusal(self) -> str:
+        """Say that a call found no free instance; nothing if this is something else.
+
+        No trouble in itself: whoever is busy is alive, and is called again.
+        """
+        if self._lost or not self._is_busy:
+            return ""
+        return f"found no free instance ({_BUSY})" + (f": {self._said}" if self._said else "")
+
+    @property
+    def _lost(self) -> bool:
+        return any(word in self.text for word in _LOST)
+
+    @property
+    def _is_busy(self) -> bool:
+        if self.status is not None or self.kind != "cloud_scheduler_job":
+            return self.status == _BUSY
+        info = str(self.payload.get("debugInfo", ""))
+        return self.payload.get("status") == _BUSY_CODE or bool(_BUSY_INFO.search(info))
 
     @property
     def _said(self) -> str:

@@ -11,6 +11,10 @@ class SourceError(DeployError):
     """There is no commit to deploy, or it is not what would be shipped."""
 
 
+class CommitError(SourceError):
+    """Git knows no such commit."""
+
+
 class CommandError(DeployError):
     """A program could not be run, or said something that cannot be understood."""
 

@@ -1,7 +1,7 @@
 """Who is healthy. Pure: what gcloud shows and what the logs say in, a verdict for each out.
 
 A function is healthy when the revision that runs now has reported what it did when it was called,
-and nothing went wrong since. Silence is not health.
+and nothing went wrong since. Silence is not health. A call that found it busy says neither.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,6 +22,7 @@ class Verdict:
     name: str
     troubles: list[str] = field(default_factory=list)
     reported: bool = False
+    refusal: str = ""  # how a call was turned away because another one was being answered
 
     @property
     def settled(self) -> bool:
@@ -102,6 +103,7 @@ def judge(
 
 def _take(verdict: Verdict, entry: Entry, epoch: str) -> None:
     trouble = entry.trouble()
+    verdict.refusal = verdict.refusal or entry.refusal()
     if trouble:
         verdict.add(trouble)
     elif _is_report(verdict.name, entry, epoch):

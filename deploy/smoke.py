@@ -62,7 +62,7 @@ class Smoke:
             await self._wait(expected, running, since, epoch)
         for verdict in self._verdicts:
             if not verdict.settled:
-                verdict.add(self._silence(verdict.name))
+                verdict.add(self._silence(verdict.name, verdict.refusal))
         return self._verdicts
 
     async def _now(self, expected: Expected) -> datetime:
@@ -126,11 +126,12 @@ class Smoke:
         whom = ", ".join(waiting) or "the log"
         return f"waiting for {whom}: {seconds:.0f} of at most {self._patience_seconds:.0f} s"
 
-    def _silence(self, name: str) -> str:
+    def _silence(self, name: str, refusal: str) -> str:
         waited = f"within {self._patience_seconds:.0f} s"
         if name == GATEWAY:
             return f"nothing says that it came up; look: {self._logs(name)}"
-        return f"said nothing {waited} of being called; look: {self._logs(name)}"
+        busy = f", and a call {refusal}" if refusal else ""
+        return f"said nothing {waited} of being called{busy}; look: {self._logs(name)}"
 
     def _logs(self, name: str) -> str:
         """Return the command that shows what somebody has logged."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from deploy.errors import SourceError
+from deploy.errors import CommitError, SourceError
 from deploy.names import ROOT
 from deploy.programs import run
 
@@ -70,7 +70,7 @@ async def shipped(source: Source) -> AsyncIterator[Path]:
 async def _resolve(commit: str, root: Path) -> str:
     ran = await run(["git", "rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}"], root)
     if ran.code:
-        raise SourceError(
+        raise CommitError(
             f"commit {commit!r}: git finds none in {root};"
             " fetch it (git fetch), or choose one that git log shows"
         )

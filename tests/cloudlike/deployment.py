@@ -17,7 +17,7 @@ from tests.cloudlike.cloud import WAREHOUSE, Cloud, catalog_of, environment_of
 from tests.cloudlike.component import Component, Launch
 from tests.cloudlike.front import Front
 from tests.cloudlike.plan import FUNCTIONS, GATEWAY, INTERVALS, Plan
-from tests.cloudlike.processes import ROOT, CloudlikeError, Guard, Program
+from tests.cloudlike.processes import ROOT, CloudlikeError, Guard, Program, quiet_port
 from tests.cloudlike.scheduler import Scheduler
 from tests.cloudlike.servers import Servers
 
@@ -84,9 +84,9 @@ def deployed(plan: Plan, folder: Path, servers: Servers, guard: Guard) -> Iterat
         fronts = {name: opened.enter_context(Front(name, calls)) for name in FUNCTIONS}
         urls = {name: front.url for name, front in fronts.items()}
         subscriptions.create(servers.addresses.bus, urls)
-        exchange = _start_exchange(plan, folder, truth, guard, opened)
-        said = json.loads(exchange.hear(r"^\{.*\}$")[0])
-        addresses = replace(servers.addresses, feed=said["url"], rest=said["rest_url"])
+        port = quiet_port()
+        feed, rest = f"ws://127.0.0.1:{port}", f"http://127.0.0.1:{port}"
+        addresses = replace(servers.addresses, feed=feed, rest=rest)
         accounts = Accounts(load_grants(plan.grants) if plan.grants else {})
         cloud = Cloud(addresses, opened.enter_context(accounts.views(addresses)))
         launcher = _Launcher(plan, folder, cloud, guard)
@@ -95,6 +95,8 @@ def deployed(plan: Plan, folder: Path, servers: Servers, guard: Guard) -> Iterat
         for component in components.values():
             opened.callback(component.stop, at_once=True)
         _start([components[name] for name in FUNCTIONS])
+        # Only now: the market's time counts from its start.
+        exchange = _start_exchange(plan, port, truth, guard, opened)
         _start([components[GATEWAY]])
         scheduler = Scheduler(urls, INTERVALS)
         opened.callback(scheduler.stop)
@@ -106,10 +108,9 @@ def deployed(plan: Plan, folder: Path, servers: Servers, guard: Guard) -> Iterat
         )  # fmt: skip
 
 
-def _start_exchange(
-    plan: Plan, folder: Path, truth: Path, guard: Guard, opened: ExitStack
-) -> Program:
+def _start_exchange(plan: Plan, port: int, truth: Path, guard: Guard, opened: ExitStack) -> Program:
     flags = {
+        "--port": port,
         "--products": ",".join(plan.products),
         "--rate": plan.rate,
         "--seed": plan.seed,
@@ -118,9 +119,10 @@ def _start_exchange(
     }
     written = [f"{flag}={value}" for flag, value in flags.items()]
     command = [sys.executable, "-m", "quotewatch", "simulate", "--linger", *written]
-    program = Program(command, guard, log=folder / "exchange.log")
+    program = Program(command, guard, log=truth.with_name("exchange.log"))
     opened.callback(program.wait)
     opened.callback(program.kill)
+    program.hear(r"^\{.*\}$")
     return program
 
 

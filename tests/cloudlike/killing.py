@@ -21,6 +21,7 @@ _LATEST_IN_CALL = 0.8  # of what a call usually takes
 _AT_WORK = 0.75  # the share of random kills that wait for work
 _LOOK_SECONDS = 0.05
 _WARM_SECONDS = 120.0
+_LAST_SECONDS = 20.0  # of the market, which a gateway needs to come back
 _CALL_SECONDS = 60.0  # the rarest call comes each fifteen seconds
 _GATEWAY_SECONDS = 2.0  # of capturing before it is killed: within one window or two
 _TRIES = 10
@@ -81,10 +82,17 @@ class Killer:
         self._wait_until_warm()
         while not self._market_over.wait(chance.expovariate(1 / _MEAN_SECONDS)):
             victim = chance.choice(MORTALS)
+            if victim == GATEWAY and self._market_left() < _LAST_SECONDS:
+                continue  # what the exchange says to nobody, nobody can know of
             if chance.random() < _AT_WORK:
                 self._strike(victim, chance)
             else:
                 self._kill(victim)
+
+    def _market_left(self) -> float:
+        """Say how many seconds the market has left, or a little less."""
+        deployment = self._deployment
+        return deployment.plan.seconds - (time.monotonic() - deployment.exchange.began)
 
     def _wait_until_warm(self) -> None:
         """Wait until each function has worked and each stream has rows.

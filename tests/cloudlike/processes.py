@@ -1,8 +1,10 @@
 """Processes of one run: each leads a group of its own, writes a log, and never outlives the run."""
 
 import os
+import random
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -20,8 +22,21 @@ _TAIL_CHARACTERS = 2_000
 Voice = Literal["stdout", "stderr"]
 
 
+_QUIET_PORTS = range(20_000, 32_000)  # below those that outgoing connections take
+_PORT_TRIES = 100
+
+
 class CloudlikeError(Exception):
     """The run cannot go on; the message names the process and shows the end of its log."""
+
+
+def quiet_port() -> int:
+    """Name a free loopback port that is told to others before anybody listens there."""
+    for port in random.sample(_QUIET_PORTS, _PORT_TRIES):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise CloudlikeError(f"none of {_PORT_TRIES} ports is free; end what listens on this machine")
 
 
 class Guard:
@@ -74,6 +89,7 @@ class Program:
         voice: Voice = "stdout",
     ) -> None:
         self.log = log
+        self.began = time.monotonic()
         self._guard = guard
         self._lines: list[str] = []
         self._silent = False

@@ -171,7 +171,11 @@ def test_both_builds_make_the_image_with_the_same_steps() -> None:
 def test_a_build_is_the_same_tomorrow() -> None:
     for path in (BUILD, IMAGE_BUILD):
         for name, step in steps_of(path).items():
-            _, _, tag = step["name"].partition(":")
+            image, _, tag = step["name"].partition(":")
+            if image.endswith("/google-cloud-cli"):
+                # Google removes what is older than a year: a pin would end the file.
+                assert tag in ("stable", "emulators"), name
+                continue
             assert re.search(r"\d+\.\d+", tag), f"{path.name}: {name} runs in {step['name']}"
 
 

@@ -52,6 +52,21 @@ def test_a_commit_that_git_does_not_know_is_refused(cloud: FakeCloud) -> None:
     cloud.assert_untouched()
 
 
+@pytest.mark.parametrize("options", [(), ("--dry-run",)])
+def test_one_mistaken_commit_is_one_problem(cloud: FakeCloud, options: tuple[str, ...]) -> None:
+    outcome = cloud.deploy("--commit=zzz", *options)
+
+    assert outcome.code == 2
+    assert outcome.said.count("commit 'zzz'") == 1
+    assert cures(outcome.said) == ["git log --oneline"]
+
+
+def test_a_changed_tree_is_looked_at_with_git_status(cloud: FakeCloud) -> None:
+    cloud.checkout.write("new.py", "")
+
+    assert cures(refused(cloud).said) == ["git status"]
+
+
 @pytest.mark.parametrize("commit", ["", "main", "abc123"])
 def test_where_no_git_is_asked_a_commit_must_be_spelt_out(cloud: FakeCloud, commit: str) -> None:
     outcome = cloud.deploy(f"--commit={commit}", "--preflight-only")

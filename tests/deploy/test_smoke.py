@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from deploy.health import Verdict, judge
 from tests.deploy.clouds import FakeCloud, Outcome
 from tests.deploy.fake_gcloud import ALL, PROJECT, REGION
 
@@ -119,6 +120,23 @@ def test_a_report_of_a_failure_is_one(cloud: FakeCloud) -> None:
             },
             "Scheduler could not call it: status=PERMISSION_DENIED",
         ),
+        (
+            {
+                "kind": "job",
+                "severity": "ERROR",
+                "httpRequest": {"status": 503},
+                "jsonPayload": {"status": "UNAVAILABLE"},
+                "revision": "",
+            },
+            "answered 503: status=UNAVAILABLE",
+        ),
+        (
+            {
+                "httpRequest": {"status": 429},
+                "textPayload": "Memory limit of 512 MiB exceeded with 530 MiB used.",
+            },
+            "Memory limit of 512 MiB exceeded with 530 MiB used.",
+        ),
     ],
 )
 def test_what_goes_wrong_beside_a_report_counts(
@@ -127,6 +145,78 @@ def test_what_goes_wrong_beside_a_report_counts(
     cloud.world.entries = [{"of": "write", "timestamp": "2999-01-01T00:00:00Z", **entry}]
 
     assert only_ill(smoke(cloud), "write") == reason
+
+
+NO_INSTANCE = "The request was aborted because there was no available instance."
+AFTERWARDS = "2999-01-01T00:00:00Z"
+# A call that found the only instance answering another: what Cloud Run logs, what Scheduler logs.
+BUSY: tuple[Mapping[str, Any], ...] = (
+    {"httpRequest": {"status": 429}, "severity": "WARNING", "textPayload": NO_INSTANCE},
+    {"httpRequest": {"status": 429}, "severity": "ERROR", "revision": ""},
+)
+BUSY_JOB: tuple[Mapping[str, Any], ...] = (
+    {"httpRequest": {"status": 429}, "jsonPayload": {"status": "RESOURCE_EXHAUSTED"}},
+    {"jsonPayload": {"status": "RESOURCE_EXHAUSTED"}},
+    {
+        "jsonPayload": {
+            "status": "UNKNOWN",
+            "debugInfo": "URL_ERROR-ERROR_OTHER. Original HTTP response code number = 429",
+        }
+    },
+)
+REFUSALS: tuple[Mapping[str, Any], ...] = (
+    *BUSY,
+    *({"kind": "job", "severity": "ERROR", "revision": "", **each} for each in BUSY_JOB),
+)
+
+
+@pytest.mark.parametrize("entry", REFUSALS)
+@pytest.mark.parametrize("name", ["write", "predict"])
+def test_who_was_busy_and_reported_is_healthy(
+    cloud: FakeCloud, name: str, entry: Mapping[str, Any]
+) -> None:
+    cloud.world.entries = [{"of": name, "timestamp": AFTERWARDS, **entry}]
+
+    outcome = smoke(cloud)
+
+    assert outcome.code == 0, outcome.said
+
+
+def test_who_was_busy_is_waited_for_until_the_next_call_reports(
+    cloud: FakeCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloud.world.entries = [{"of": "write", "timestamp": AFTERWARDS, **each} for each in REFUSALS]
+    cloud.world.silent = ("write",)
+    looks: list[bool] = []
+
+    def judged(*what: Any) -> list[Verdict]:
+        verdicts = judge(*what)
+        looks.append(all(verdict.settled for verdict in verdicts))
+        if len(looks) > 2:  # nothing is read before the first, and the second shows a refusal
+            cloud.world.silent = ()
+        return verdicts
+
+    monkeypatch.setattr("deploy.smoke.BETWEEN_SECONDS", 0.0)
+    monkeypatch.setattr("deploy.smoke.judge", judged)
+
+    outcome = smoke(cloud, seconds=60)
+
+    assert outcome.code == 0, outcome.said
+    assert looks == [False, False, False, True]
+
+
+@pytest.mark.parametrize("entry", REFUSALS)
+def test_who_was_busy_and_never_reported_is_named_with_that(
+    cloud: FakeCloud, entry: Mapping[str, Any]
+) -> None:
+    cloud.world.entries = [{"of": "write", "timestamp": AFTERWARDS, **entry}]
+    cloud.world.silent = ("write",)
+
+    reason = only_ill(smoke(cloud), "write")
+
+    assert reason.startswith("said nothing within 0 s of being called, and a call found no free")
+    assert "instance (429)" in reason
+    assert "; look: gcloud logging read" in reason
 
 
 def test_what_went_wrong_before_or_elsewhere_does_not_count(cloud: FakeCloud) -> None:

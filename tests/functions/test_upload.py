@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from importlib import metadata
@@ -81,20 +82,69 @@ def upload(
     return folder
 
 
-def kept_by_git() -> list[str]:
-    """Return the files of the checkout, new ones included, ignored ones not."""
-    git = ["git", "-C", str(ROOT), "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+def kept_by_git(root: Path = ROOT) -> list[str]:
+    """Return the files of the checkout, new ones included, ignored ones not.
+
+    What was uploaded to a build has no repository with it: all files there are new ones.
+    """
+    if (root / ".git").exists():
+        return listed_by_git(root)
+    with tempfile.TemporaryDirectory() as empty:
+        git("init", "--quiet", "--bare", empty)
+        return listed_by_git(root, f"--git-dir={empty}", f"--work-tree={root}")
+
+
+def listed_by_git(root: Path, *repository: str) -> list[str]:
+    chosen = ("--cached", "--others", "--exclude-standard", "-z")
+    listing = git("-C", str(root), *repository, "ls-files", *chosen)
+    names = {name for name in listing.split("\0") if name}
+    return sorted(name for name in names if (root / name).is_file())
+
+
+def git(*arguments: str) -> str:
     try:
-        listing = subprocess.run(git, capture_output=True, text=True, check=True)
+        ran = subprocess.run(["git", *arguments], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError) as error:
-        cannot_run(f"a clean copy needs git and a checkout: {error}")
-    names = {name for name in listing.stdout.split("\0") if name}
-    return sorted(name for name in names if (ROOT / name).is_file())
+        cannot_run(f"a clean copy needs git: {error}")
+    return ran.stdout
 
 
 def put(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
+
+
+# What is looked at
+
+# What the tests and tools of a build leave in the tree that was uploaded to it.
+LEFT = (
+    ".venv/lib/python3.12/site-packages/flask/app.py", ".mypy_cache/cache.json",
+    ".pytest_cache/README.md", ".ruff_cache/x", ".hypothesis/x", "data/bus.db",
+    "functions/__pycache__/write.cpython-312.pyc", "terraform/.terraform/providers/google",
+    "terraform/terraform.tfstate", "terraform/terraform.tfstate.backup",
+)  # fmt: skip
+
+
+def test_where_there_is_no_repository_the_tree_is_the_commit(tmp_path: Path) -> None:
+    kept = kept_by_git()
+    for name in kept:
+        put(tmp_path / name, (ROOT / name).read_bytes())
+    for name in LEFT:
+        put(tmp_path / name, b"left\n")
+
+    assert not (tmp_path / ".git").exists()
+    assert kept_by_git(tmp_path) == kept
+    assert "terraform/data/deploy_permissions.json" in kept
+
+
+def test_in_a_repository_a_file_that_is_new_is_looked_at(tmp_path: Path) -> None:
+    git("init", "--quiet", str(tmp_path))
+    for name in (".gitignore", "functions/write.py", "functions/core.py"):
+        put(tmp_path / name, b"core.py\n")
+    git("-C", str(tmp_path), "add", ".gitignore", "functions/write.py")
+    put(tmp_path / "functions/new.py", b"")
+
+    assert kept_by_git(tmp_path) == [".gitignore", "functions/new.py", "functions/write.py"]
 
 
 # What ships

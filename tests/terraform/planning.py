@@ -1,10 +1,13 @@
 """Terraform as its users run it, without a cloud: what it would make, read from its own plan."""
 
+import fcntl
 import json
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,15 +63,16 @@ class Workspace:
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run one command of Terraform there."""
         wrapped = [str(_STAND_IN)] if _STAND_IN.is_file() else []
-        return subprocess.run(
-            [*wrapped, "terraform", f"-chdir={self.folder}", *arguments],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=_SECONDS,
-            # Colours off; no call home.
-            env=os.environ | {"TF_CLI_ARGS": "-no-color", "CHECKPOINT_DISABLE": "1"},
-        )
+        with _alone():
+            return subprocess.run(
+                [*wrapped, "terraform", f"-chdir={self.folder}", *arguments],
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=_SECONDS,
+                # Colours off; no call home.
+                env=os.environ | {"TF_CLI_ARGS": "-no-color", "CHECKPOINT_DISABLE": "1"},
+            )
 
     def test(self, file: str) -> dict[str, Plan]:
         """Run one file of tests; return the plan of each of its runs. Fails where one failed."""
@@ -77,6 +81,14 @@ class Workspace:
         problems = [each["diagnostic"] for each in said if each["type"] == "diagnostic"]
         assert done.returncode == 0, json.dumps(problems, indent=1) + done.stderr
         return {each["@testrun"]: _plan(each["test_plan"]) for each in said if "test_plan" in each}
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Let one process of this machine at a time run it: the stand-in writes itself anew."""
+    with (Path(tempfile.gettempdir()) / "quotewatch-terraform.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _plan(said: Mapping[str, Any]) -> Plan:

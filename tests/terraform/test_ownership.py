@@ -1,4 +1,4 @@
-"""What Terraform owns and what deploying owns: said in the files themselves, which no plan shows."""
+"""What Terraform owns and what deploying does: said in the files, and shown by no plan."""
 
 import re
 
