@@ -92,7 +92,7 @@ class Program:
         self.began = time.monotonic()
         self._guard = guard
         self._lines: list[str] = []
-        self._silent = False
+        self._silent = self._ended = False
         self._changed = Condition()
         with log.open("ab") as rest:
             self._process: subprocess.Popen[bytes] = subprocess.Popen(
@@ -145,15 +145,17 @@ class Program:
             if not self._changed.wait_for(lambda: self._silent, seconds):
                 return None
         code = self._process.wait()
+        self._ended = True
         self._guard.forget(self.pid)
         assert self._process.stdin is not None
         self._process.stdin.close()
         return code
 
     def kill(self) -> None:
-        """End the whole group with -9."""
-        with suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
+        """End the whole group with -9; once it has ended, its number may be somebody else's."""
+        if not self._ended:
+            with suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
 
     def end(self, seconds: float = STOP_SECONDS) -> int:
         """Ask it to end as the platform does, the hard way after a while; return its exit code."""
