@@ -46,7 +46,7 @@ def grants(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def summary(tmp_path_factory: pytest.TempPathFactory, grants: Path) -> dict[str, Any]:
     """Run it with a kill -9 of each, and nobody allowed more than Terraform grants."""
     data = tmp_path_factory.mktemp("cloudlike") / "run"
-    flags = ["--seconds", "50", "--kill", "all", "--seed", "1", "--data", str(data)]
+    flags = ["--seconds", "60", "--kill", "all", "--seed", "1", "--data", str(data)]
     run = start(*flags, "--grants", str(grants))
     try:
         screen, _ = run.communicate(timeout=_LONGEST_SECONDS)
