@@ -57,9 +57,8 @@ def summarize(
 
 
 def _proof(audit: Audit, injected: Mapping[str, int]) -> Summary:
-    gaps = asdict(audit.gaps)
-    if not audit.gaps.too_late:
-        del gaps["too_late"]
+    unknowable = ("too_early", "too_late")
+    gaps = {k: v for k, v in asdict(audit.gaps).items() if v or k not in unknowable}
     proof: Summary = {
         "missing": dict(audit.missing),
         "duplicates": dict(audit.duplicates),
@@ -181,8 +180,9 @@ def _verdict(counts: Mapping[str, int]) -> str:
 def _gaps(gaps: Mapping[str, int]) -> str:
     if not gaps["injected"]:
         return "no trade was kept from the gateway"
-    late = gaps.get("too_late", 0)
-    tail = f", {late} newer than the last one heard of" if late else ""
+    early, late = gaps.get("too_early", 0), gaps.get("too_late", 0)
+    tail = f", {early} older than the first one heard of" if early else ""
+    tail += f", {late} newer than the last one heard of" if late else ""
     return (
         f"{gaps['injected']} trades kept from the gateway: {gaps['detected']} noticed{tail};"
         f" {gaps['healed']} came later, {gaps['open']} are open"

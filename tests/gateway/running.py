@@ -26,7 +26,7 @@ from quotewatch.settings import Settings, load_settings
 from quotewatch.streams import CAPTURED
 from tests.gateway.desk import TIME
 
-PATIENCE_SECONDS = 30.0  # far beyond what is needed: only a failure waits so long
+PATIENCE_SECONDS = 60.0  # far beyond what is needed: only a failure waits so long
 Row = dict[str, Any]
 Talk = Callable[["Line"], Awaitable[None]]
 

@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import sqlite3
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,16 @@ from quotewatch.bus.port import Message
 from quotewatch.bus.sqlite import SqliteBus
 from quotewatch.errors import BusError, BusUnavailableError, SpoolError
 from quotewatch.objects.local import LocalObjects
-from tests.gateway.running import Line, Running, feed, running, settings_for, update
+from tests.gateway.running import (
+    PATIENCE_SECONDS,
+    Line,
+    Running,
+    Talk,
+    feed,
+    running,
+    settings_for,
+    update,
+)
 
 UPDATES = 400
 
@@ -62,10 +72,13 @@ class FullSpool(DirectorySpool):
         raise SpoolError(f"{frame.stream} {frame.seq}: no space left on device")
 
 
-async def busy(line: Line) -> None:
+async def busy(line: Line, may_send: Callable[[int], bool] = lambda _: True) -> None:
     """Send updates of both products, with pauses in which windows end."""
     await line.welcome()
     for number in range(UPDATES):
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not may_send(number):  # noqa: ASYNC110 - there is no event for it
+                await asyncio.sleep(0.01)
         size = f"{number + 1}"
         await line.send(update(size=size), update("ETH-USD", size=size))
         if number % 20 == 0:
@@ -74,8 +87,8 @@ async def busy(line: Line) -> None:
 
 
 @contextlib.asynccontextmanager
-async def busy_gateway(path: Path, **parts: object) -> AsyncIterator[Running]:
-    async with feed(busy) as url, running(path, settings_for(url), **parts) as gateway:  # type: ignore[arg-type]
+async def busy_gateway(path: Path, *, talk: Talk = busy, **parts: object) -> AsyncIterator[Running]:
+    async with feed(talk) as url, running(path, settings_for(url), **parts) as gateway:  # type: ignore[arg-type]
         yield gateway
 
 
@@ -159,11 +172,29 @@ def test_a_full_disk_under_the_spool_loses_nothing_while_the_bus_takes_frames(
 
 
 def test_memory_stays_bounded_while_the_spool_holds_an_outage(tmp_path: Path) -> None:
+    memory = 100_000
+
     async def scenario() -> None:
         bus = FlakyBus(tmp_path / "bus.db")
-        memory = 120_000
-        async with busy_gateway(tmp_path, bus=bus, memory_bytes=memory) as gateway:
-            await gateway.until(lambda: all_read(gateway))
+        running_ones: list[Running] = []
+
+        def is_spooled(number: int) -> bool:
+            """Let the spool keep up with the feed, however slow the disk is."""
+            if number % 10 or not running_ones:
+                return bool(running_ones)
+            tape, outbox = running_ones[0].gateway.tape, running_ones[0].gateway.parts.outbox
+            return (
+                tape.counts["l2update"] == 2 * number
+                and not any(map(tape.rows_of, ("raw_orderbook", "features")))
+                and outbox.held_bytes < memory // 2
+            )
+
+        async with busy_gateway(
+            tmp_path, talk=partial(busy, may_send=is_spooled), bus=bus, memory_bytes=memory
+        ) as gateway:
+            running_ones.append(gateway)
+            await gateway.until(lambda: is_spooled(UPDATES))
+            assert gateway.gateway.parts.spool.pending_bytes() > memory // 4
             held = gateway.gateway.parts.outbox
             await gateway.until(lambda: held.held_bytes < memory // 4)
             bus.down = False

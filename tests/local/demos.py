@@ -73,6 +73,7 @@ class Demo:
 @contextlib.contextmanager
 def demos(folder: Path, *flags: str) -> Iterator[dict[str, Demo]]:
     """Run both dialects beside each other: a demo mostly waits for its market."""
+    folder.mkdir(exist_ok=True)
     started = {name: Demo(folder / name, "--dialect", name, *flags) for name in DIALECTS}
     try:
         yield started

@@ -28,6 +28,7 @@ class Gaps:
     detected: int = 0  # of these: named by a gap event, or come since
     healed: int = 0  # of these: come since, within the snapshot of a later connection
     open: int = 0  # of these: not come since
+    too_early: int = 0  # of these: older than anything the gateway heard of, so it cannot know
     too_late: int = 0  # of these: newer than anything the gateway heard of, so it cannot know
 
 
@@ -215,14 +216,14 @@ class _Comparison:
         injected = self._withheld | cut | (self._spoilt - there)
         healed = injected & there
         absent = injected - there - (self._sendings.keys() - cut)  # what was sent is `missing`
-        named = sum(map(evidence.covers, absent))
-        late = sum(evidence.beyond(trade) and not evidence.covers(trade) for trade in absent)
+        unnamed = {trade for trade in absent if not evidence.covers(trade)}
         return Gaps(
             injected=len(absent) + len(healed),
-            detected=named + len(healed),
+            detected=len(absent - unnamed) + len(healed),
             healed=len(healed),
             open=len(absent),
-            too_late=late,
+            too_early=sum(map(evidence.precedes, unnamed)),
+            too_late=sum(map(evidence.beyond, unnamed)),
         )
 
     def _losses(
@@ -237,7 +238,7 @@ class _Comparison:
             for stream, count in counts.items():
                 if count:
                     yield f"{stream}: {count} {what}"
-        unnoticed = gaps.injected - gaps.detected - gaps.too_late
+        unnoticed = gaps.injected - gaps.detected - gaps.too_early - gaps.too_late
         if unnoticed:
             yield f"raw_trades: {unnoticed} lost on the way and named by no gap event"
         spoilt = sum(n not in self._cut_lines for each in self._conns.values() for n in each.spoilt)

@@ -44,6 +44,7 @@ class Evidence:
     trades: dict[TradeId, list[StoredTrade]] = field(default_factory=lambda: defaultdict(list))
     rejected: Counter[str] = field(default_factory=Counter)  # by reason
     gaps: dict[str, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
+    first: dict[str, int] = field(default_factory=dict)  # symbol -> oldest trade id known of
     known: dict[str, int] = field(default_factory=dict)  # symbol -> newest trade id known of
     broken: set[Conn] = field(default_factory=set)  # ended before they were read to their end
     crashed: set[str] = field(default_factory=set)  # epochs that ended without a word
@@ -70,6 +71,10 @@ class Evidence:
         """Say whether a gap event names the trade."""
         return any(first <= trade.number <= last for first, last in self.gaps[trade.symbol])
 
+    def precedes(self, trade: TradeId) -> bool:
+        """Say whether the trade lies before the first one the gateway heard of, if it ever did."""
+        return trade.number < self.first.get(trade.symbol, -1)
+
     def beyond(self, trade: TradeId) -> bool:
         """Say whether the trade lies after the last one the gateway could know of."""
         return trade.number > self.known.get(trade.symbol, -1)
@@ -87,6 +92,9 @@ def gather(source: Source) -> Evidence:
             _TAKERS[stream](evidence, frame)
     for symbol, first, last in source.gaps():
         evidence.gaps[symbol].append((first, last))
+    for trade in evidence.trades:
+        oldest = evidence.first.get(trade.symbol, trade.number)
+        evidence.first[trade.symbol] = min(oldest, trade.number)
     return evidence
 
 

@@ -132,12 +132,23 @@ def test_a_withheld_trade_that_came_later_is_healed(run: MadeUpRun) -> None:
 
 
 def test_nobody_can_name_what_nothing_told_of(run: MadeUpRun) -> None:
-    run.publish("raw_trades", [run.trade(1)])
-    run.trade(2, sent=False, fault="outage")
-    run.end(known=1)
+    run.trade(1, sent=False, fault="silence")
+    run.trade(2, sent=False, fault="silence")
+    run.publish("raw_trades", [run.trade(3)])
+    run.trade(4, sent=False, fault="outage")
+    run.end(known=3)
     audit = run.audit()
-    assert audit.gaps == Gaps(injected=1, open=1, too_late=1)
+    assert audit.gaps == Gaps(injected=3, open=3, too_early=2, too_late=1)
     assert audit.is_lossless
+
+
+def test_a_trade_before_the_first_that_came_was_sent_and_is_missing(run: MadeUpRun) -> None:
+    run.trade(1)
+    run.publish("raw_trades", [run.trade(2)])
+    run.end()
+    audit = run.audit()
+    assert_counts(audit.missing, raw_trades=1)
+    assert audit.gaps == Gaps()
 
 
 @pytest.mark.parametrize(
