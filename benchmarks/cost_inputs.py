@@ -2,7 +2,7 @@
 
 Frames and files are made of the real captures after the books' first snapshots, in production's
 windows, written once a minute. Calls are counted while made-up products are stored, labelled and
-learnt, minute by minute, on the SQLite catalog. deploy/facts.py holds what came out.
+learnt, minute by minute, on the SQLite catalog. deploy/cost/facts.py holds what came out.
 """
 
 import tempfile

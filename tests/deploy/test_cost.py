@@ -12,14 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploy import cost, traffic
-from deploy.cost_page import BEGIN, END, page, put_into
-from deploy.estimate import ALL, GATEWAY, Estimate, references
-from deploy.facts import CALLS, FACTS, Call, amount
-from deploy.invoice import Deployment, Kind, Usage, alert_usages, invoice_of, naive_usages
+from deploy.cost import __main__ as cost
+from deploy.cost import traffic
+from deploy.cost.estimate import ALL, GATEWAY, Estimate, references
+from deploy.cost.facts import CALLS, FACTS, Call, amount
+from deploy.cost.invoice import Deployment, Kind, Usage, alert_usages, invoice_of, naive_usages
+from deploy.cost.page import BEGIN, END, page, put_into
+from deploy.cost.tariff import PRICES, PricesError, Tariff, load_tariff
+from deploy.cost.traffic import Stream, Traffic, traffic_of
 from deploy.names import functions, scheduled
-from deploy.tariff import PRICES, PricesError, Tariff, load_tariff
-from deploy.traffic import Stream, Traffic, traffic_of
 from functions import label
 from ingest_gateway import tape
 from ingest_gateway.gateway import HIGH_WATER_SECONDS

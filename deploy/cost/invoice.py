@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from deploy.facts import CALLS, Call, amount
-from deploy.tariff import Tariff
-from deploy.traffic import Stream, Traffic
+from deploy.cost.facts import CALLS, Call, amount
+from deploy.cost.tariff import Tariff
+from deploy.cost.traffic import Stream, Traffic
 from quotewatch.observability.billing import bill as metrics_bill
 
 Kind = Literal["service", "pool"]

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from deploy.facts import amount
+from deploy.cost.facts import amount
 from quotewatch.frames import SOFT_LIMIT_BYTES
 from quotewatch.settings import fixed_settings
 

@@ -14,11 +14,11 @@ import msgspec
 from rich.console import Console
 from rich.markdown import Markdown
 
-from deploy.cost_page import BEGIN, END, page, put_into
+from deploy.cost.estimate import ALL, GATEWAY, Estimate
+from deploy.cost.facts import FACTS
+from deploy.cost.page import BEGIN, END, page, put_into
+from deploy.cost.tariff import PRICES, PricesError, Tariff, load_tariff
 from deploy.errors import DeployError
-from deploy.estimate import ALL, GATEWAY, Estimate
-from deploy.facts import FACTS
-from deploy.tariff import PRICES, PricesError, Tariff, load_tariff
 
 PRODUCTS = (1, 20, ALL)
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from deploy.facts import amount
-from deploy.invoice import Deployment, Invoice, Kind, alert_usages, invoice_of, naive_usages
+from deploy.cost.facts import amount
+from deploy.cost.invoice import Deployment, Invoice, Kind, alert_usages, invoice_of, naive_usages
+from deploy.cost.tariff import Tariff
+from deploy.cost.traffic import Traffic, traffic_of
 from deploy.names import ROOT, functions, scheduled
-from deploy.tariff import Tariff
-from deploy.traffic import Traffic, traffic_of
 
 ALL = round(amount("all_products"))
 GATEWAY: Kind = "service"  # what terraform/gateway.tf makes; a test compares

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from deploy.estimate import ALL, Estimate, other
-from deploy.facts import CALLS, FACTS
-from deploy.tariff import Price, Tariff
+from deploy.cost.estimate import ALL, Estimate, other
+from deploy.cost.facts import CALLS, FACTS
+from deploy.cost.tariff import Price, Tariff
 
 BEGIN, END = "<!-- cost -->", "<!-- /cost -->"
 
@@ -35,8 +35,8 @@ def page(estimates: Sequence[Estimate], tariff: Tariff) -> str:
     days = sorted(price.seen for price in tariff)
     opening = (
         f"US dollars a month of 30 days in `{tariff.region}`, at prices read from {days[0]} to"
-        f" {days[-1]} (`deploy/prices.json`). An estimate, made by `python -m deploy.cost`; nobody"
-        " has seen a bill."
+        f" {days[-1]} (`deploy/cost/prices.json`). An estimate, made by `python -m deploy.cost`;"
+        " nobody has seen a bill."
     )
     parts = [
         opening,

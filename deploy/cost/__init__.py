@@ -1,0 +1,1 @@
+"""What a month in the cloud costs: `python -m deploy.cost`."""
