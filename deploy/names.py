@@ -10,7 +10,8 @@ PUSHED = ("predict",)
 GATEWAY = "gateway"
 REPOSITORY = "quotewatch"
 TOPIC = "features"
-DEPLOY_ROLE = "quotewatchDeploy"  # the project's own role; terraform/data says what is in it
+# The project's own roles; terraform/data says what is in them.
+DEPLOY_ROLE, UPLOAD_ROLE = "quotewatchDeploy", "quotewatchUpload"
 
 
 def functions(folder: Path = ROOT / "functions") -> tuple[str, ...]:

@@ -6,7 +6,7 @@ Only what a deploy does: nothing here creates or deletes a function, or changes 
 import json
 from dataclasses import dataclass
 
-from deploy.names import DEPLOY_ROLE, GATEWAY, REPOSITORY, ROOT, TOPIC, Target
+from deploy.names import DEPLOY_ROLE, GATEWAY, REPOSITORY, ROOT, TOPIC, UPLOAD_ROLE, Target
 
 NEEDED: dict[str, dict[str, str]] = json.loads(
     (ROOT / "terraform" / "data" / "deploy_permissions.json").read_text(encoding="utf-8")
@@ -60,6 +60,7 @@ def _project(target: Target) -> Resource:
         (
             "gcloud", "projects", "add-iam-policy-binding", project,
             f"--role=projects/{project}/roles/{DEPLOY_ROLE}",
+            "--condition=None",  # some bindings of the project have one: gcloud would ask
         ),
     )  # fmt: skip
 
@@ -95,7 +96,7 @@ def _bucket(target: Target) -> Resource:
         "bucket", bucket, "storage", f"b/{bucket}/iam/testPermissions",
         (
             "gcloud", "storage", "buckets", "add-iam-policy-binding", f"gs://{bucket}",
-            "--role=roles/storage.legacyBucketWriter",
+            f"--role=projects/{target.project}/roles/{UPLOAD_ROLE}",
         ),
     )  # fmt: skip
 

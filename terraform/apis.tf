@@ -29,7 +29,7 @@ resource "google_project_service" "api" {
 
 # An API that was enabled a moment ago still answers "disabled" here and there.
 resource "terraform_data" "apis_known" {
-  input = sort([for each in google_project_service.api : each.service])
+  triggers_replace = sort([for each in google_project_service.api : each.service])
 
   provisioner "local-exec" {
     command = "sleep ${var.settle_seconds}"

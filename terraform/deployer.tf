@@ -28,6 +28,15 @@ resource "google_project_iam_custom_role" "deploy" {
   depends_on = [terraform_data.apis_known]
 }
 
+resource "google_project_iam_custom_role" "upload" {
+  role_id     = "quotewatchUpload"
+  title       = "QuoteWatch: uploads sources"
+  description = "May put something new into a bucket, and neither read nor replace nor delete what is there."
+  permissions = sort(keys(local.deploy_permissions.bucket))
+
+  depends_on = [terraform_data.apis_known]
+}
+
 resource "google_project_iam_member" "deployer" {
   for_each = local.deployers
 
@@ -58,7 +67,7 @@ resource "google_storage_bucket_iam_member" "upload" {
   for_each = local.deployers
 
   bucket = google_storage_bucket.source.name
-  role   = "roles/storage.legacyBucketWriter"
+  role   = "projects/${var.project_id}/roles/${google_project_iam_custom_role.upload.role_id}"
   member = each.value
 }
 

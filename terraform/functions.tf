@@ -136,10 +136,9 @@ resource "google_cloudfunctions2_function" "function" {
   }
 
   lifecycle {
-    ignore_changes = [
-      build_config[0].source,                # deploying brings the code,
-      build_config[0].environment_variables, # and says where its door is
-    ]
+    # Deploying brings the code and says how it is built. Not its parts one by one: a change to any of
+    # them would send all of it, the stub included.
+    ignore_changes = [build_config]
   }
 
   depends_on = [

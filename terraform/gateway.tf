@@ -53,7 +53,7 @@ resource "google_cloud_run_v2_service" "gateway" {
       startup_probe {
         period_seconds    = 5
         timeout_seconds   = 4
-        failure_threshold = 48 # four minutes, the most there is
+        failure_threshold = 48 # four minutes
 
         http_get {
           path = "/readyz"
@@ -80,7 +80,9 @@ resource "google_cloud_run_v2_service" "gateway" {
       client_version, # with what,
       scaling,        # of the service: the API fills it in; ours is the template's
       template[0].containers[0].image,
+      template[0].annotations, # what tools note,
       template[0].labels,
+      template[0].revision, # and what they call it
     ]
   }
 

@@ -67,12 +67,14 @@ resource "google_project_iam_member" "grafana_viewer" {
   project = var.project_id
   role    = "roles/monitoring.viewer"
   member  = each.key
+
+  depends_on = [terraform_data.apis_known]
 }
 
 # A permission that was granted a moment ago is not known everywhere yet: a function made before
 # fails to build, and its first calls are refused.
 resource "terraform_data" "permissions_known" {
-  input = var.project_id
+  triggers_replace = sort(keys(local.accounts))
 
   provisioner "local-exec" {
     command = "sleep ${var.settle_seconds}"

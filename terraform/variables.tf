@@ -11,7 +11,7 @@ variable "project_id" {
 }
 
 variable "region" {
-  description = "Where everything runs and is kept. Coinbase is nearest to us-east4 and us-east1."
+  description = "Where everything runs and is kept. Coinbase is nearest to us-east4 and us-east1; some new projects may build in few regions only (docs/deploy.md)."
   type        = string
 
   validation {

@@ -3,7 +3,16 @@
 import re
 from pathlib import Path
 
-from deploy.names import DEPLOY_ROLE, GATEWAY, REPOSITORY, Target, functions, job, scheduled
+from deploy.names import (
+    DEPLOY_ROLE,
+    GATEWAY,
+    REPOSITORY,
+    UPLOAD_ROLE,
+    Target,
+    functions,
+    job,
+    scheduled,
+)
 from deploy.permissions import APIS
 
 TERRAFORM = Path(__file__).parents[2] / "terraform"
@@ -33,7 +42,7 @@ def test_everything_else_has_the_name_that_terraform_gives_it() -> None:
     assert f'name = "{GATEWAY}"' in lines("gateway")
     assert f'name = "{TARGET.staging}"' in lines("buckets")
     assert f'repository_id = "{REPOSITORY}"' in lines("registry")
-    assert f'role_id = "{DEPLOY_ROLE}"' in lines("deployer")
+    assert {f'role_id = "{role}"' for role in (DEPLOY_ROLE, UPLOAD_ROLE)} <= lines("deployer")
     account = TARGET.account("${each.key}").partition("@")[0]
     assert f'account_id = "{account}"' in lines("identities")
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import urllib3
 
-from deploy.names import DEPLOY_ROLE
+from deploy.names import DEPLOY_ROLE, UPLOAD_ROLE
 from tests.deploy.clouds import FakeCloud, Outcome, cures
 from tests.deploy.fake_gcloud import ALL, PROJECT, REGION
 
@@ -181,7 +181,7 @@ GRANTED = "add-iam-policy-binding"
             f"/projects/{PROJECT}:",
             "cloudfunctions.functions.update",
             f"projects {GRANTED} {PROJECT}",
-            f"projects/{PROJECT}/roles/{DEPLOY_ROLE}",
+            f"projects/{PROJECT}/roles/{DEPLOY_ROLE} --condition=None",
         ),
         (
             "quotewatch-train@",
@@ -199,7 +199,7 @@ GRANTED = "add-iam-policy-binding"
             "/b/",
             "storage.objects.create",
             f"storage buckets {GRANTED} gs://{PROJECT}-quotewatch-source",
-            "roles/storage.legacyBucketWriter",
+            f"projects/{PROJECT}/roles/{UPLOAD_ROLE}",
         ),
         (
             "/repositories/",

@@ -63,9 +63,6 @@ ROLES: Mapping[str, frozenset[str]] = {
             "artifactregistry.repositories.downloadArtifacts",
         }
     ),
-    "roles/storage.legacyBucketWriter": frozenset(
-        {"storage.buckets.get", "storage.objects.create", "storage.objects.list"}
-    ),
     "roles/logging.logWriter": frozenset({"logging.logEntries.create"}),
     "roles/iam.serviceAccountOpenIdTokenCreator": frozenset({"iam.serviceAccounts.getOpenIdToken"}),
     "roles/iam.serviceAccountUser": frozenset({"iam.serviceAccounts.actAs"}),

@@ -83,7 +83,7 @@ WANTED: dict[str, set[Grant]] = {
         Grant("project", "roles/quotewatchDeploy"),
         Grant("project", "roles/logging.logWriter"),
         Grant(SOURCE, "roles/storage.objectViewer"),
-        Grant(SOURCE, "roles/storage.legacyBucketWriter"),
+        Grant(SOURCE, "roles/quotewatchUpload"),
         Grant("repository quotewatch", "roles/artifactregistry.writer"),
         Grant("topic features", "roles/pubsub.publisher"),
         *(Grant(f"account {each}", _ACT) for each in _ACTED_AS),
@@ -157,6 +157,12 @@ def test_who_deploys_can_neither_make_nor_delete_nor_grant(plan: Plan) -> None:
     created = {each for each in role["permissions"] if each.endswith(".create")}
     assert created == {"cloudbuild.builds.create"}
     assert {each.partition(".")[0] for each in role["permissions"]} <= SERVICES
+
+
+def test_who_uploads_sources_can_neither_read_nor_replace_any(plan: Plan) -> None:
+    role = plan.values("google_project_iam_custom_role", "upload")
+    assert role["role_id"] == "quotewatchUpload"
+    assert role["permissions"] == ["storage.buckets.get", "storage.objects.create"]
 
 
 def test_people_who_deploy_may_do_what_their_machine_may(workspace: Workspace) -> None:
