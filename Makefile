@@ -14,7 +14,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-demo: $(VENV)/run.stamp  ## the whole path on this machine, about 30 s; ARGS="--seconds 20 --faults duplicate"
+demo: $(VENV)/run.stamp  ## the whole path on this machine, about 40 s; ARGS="--seconds 20 --faults duplicate"
 	@$(PY) -m quotewatch demo $(ARGS)
 
 simulate: $(VENV)/run.stamp  ## the simulated exchange alone; ARGS="--port 8765 --dialect advanced"

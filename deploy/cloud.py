@@ -14,6 +14,7 @@ import urllib3
 
 from deploy.errors import CloudError
 from deploy.permissions import Resource
+from deploy.programs import run
 from quotewatch.message import Message
 
 _BASES = {"storage": "https://storage.googleapis.com/storage/v1"}
@@ -77,6 +78,12 @@ class Cloud:
             return await asyncio.to_thread(call)
         except urllib3.exceptions.HTTPError as error:
             raise CloudError(f"{url}: no answer: {error}; is this machine online?") from error
+
+
+async def signed_in() -> Cloud:
+    """Return calls with a token of this moment: one lasts an hour, or what is left of it."""
+    ran = await run(["gcloud", "auth", "print-access-token"])
+    return Cloud(ran.must().output.strip())
 
 
 def _body(answer: urllib3.BaseHTTPResponse, url: str) -> Mapping[str, Any]:

@@ -8,15 +8,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from deploy.board import Board
-from deploy.cloud import Cloud
-from deploy.errors import CommitError, DeployError
+from deploy.cloud import signed_in
+from deploy.errors import DeployError, SourceError
 from deploy.health import Verdict
 from deploy.names import GATEWAY, ROOT, Target, functions
 from deploy.plan import Step, only, plan, run_schedules
 from deploy.preflight import Findings, check_variables, preflight
 from deploy.rollout import Rollout, State
 from deploy.smoke import Expected, Smoke
-from deploy.source import Source, choose, shipped
+from deploy.source import Source, check_syntax, choose, shipped
 
 WELL, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
 
@@ -46,6 +46,7 @@ class Deployment:
         except DeployError as error:
             self.board.say(f"stopped: {error}")
             self._tell_state()
+            self._tell_untested()
             return FAILED if self.rollout or self.smoking else REFUSED
 
     async def _run(self) -> int:
@@ -74,9 +75,7 @@ class Deployment:
             return FAILED
         if options.no_smoke:
             return WELL
-        return await self._smoke(
-            target, Cloud(found.token), _expected(target, self.functions, steps)
-        )
+        return await self._smoke(target, _expected(target, self.functions, steps))
 
     @property
     def _as_deployed(self) -> bool:
@@ -90,10 +89,9 @@ class Deployment:
         try:
             now = datetime.now(UTC)
             return await choose(options.commit, allow_dirty=dirty, now=now, root=self.root)
-        except CommitError as error:
-            found.add(str(error), "git log --oneline")
         except DeployError as error:
-            found.add(str(error), "git status")
+            cures = error.cures if isinstance(error, SourceError) else ()
+            found.add(str(error), *cures)
         return None
 
     def _steps(self, target: Target, found: Findings) -> tuple[Step, ...]:
@@ -103,7 +101,7 @@ class Deployment:
         try:
             return only(steps, wanted) if wanted else steps
         except DeployError as error:
-            found.add(str(error))
+            found.add(str(error), self._command("--dry-run"))
             return ()
 
     def _refuse(self, found: Findings) -> int:
@@ -130,6 +128,7 @@ class Deployment:
         self.board.say(f"deploying {what}: {', '.join(step.name for step in steps)}")
         async with shipped(source) as folder:
             self.board.say(f"sources: {folder}")
+            check_syntax(folder)
             self.rollout = Rollout(steps, folder, self.board)
             await self.rollout.run()
         self._tell_state()
@@ -137,10 +136,11 @@ class Deployment:
             self.board.say(f"What is not deployed runs on as it was. Then: {self._again()}")
         return self.rollout.succeeded
 
-    async def _smoke(self, target: Target, cloud: Cloud, expected: Expected) -> int:
+    async def _smoke(self, target: Target, expected: Expected) -> int:
         self.smoking = True
         self.board.say("smoke test: is everything alive?")
-        smoke = Smoke(target, cloud, self.board, patience_seconds=self.options.smoke_seconds)
+        cloud, patience = await signed_in(), self.options.smoke_seconds
+        smoke = Smoke(target, cloud, self.board, patience_seconds=patience)
         verdicts = await smoke.run(expected)
         ill = [verdict for verdict in verdicts if verdict.troubles]
         for verdict in verdicts:
@@ -164,10 +164,13 @@ class Deployment:
             self.board.say("Nothing was changed.")
             return
         self._tell_state()
+        self._tell_untested()
+        if not self.smoking:
+            self.board.say(f"To bring the rest up to date: {self._again()}")
+
+    def _tell_untested(self) -> None:
         if self.smoking:
             self.board.say(f"The smoke test has not ended; again: {self._command('--smoke-only')}")
-        else:
-            self.board.say(f"To bring the rest up to date: {self._again()}")
 
     def _tell_state(self) -> None:
         for line in self.rollout.summary() if self.rollout else ():

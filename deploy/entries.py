@@ -44,6 +44,11 @@ class Entry:
         """The event of one of our own lines."""
         return str(self.payload.get("event", ""))
 
+    @property
+    def from_scheduler(self) -> bool:
+        """Whether Scheduler says it of a call, and not who was called."""
+        return self.kind == "cloud_scheduler_job"
+
     def trouble(self) -> str:
         """Say what is wrong according to this entry; nothing if nothing is."""
         if self._lost:
@@ -52,7 +57,7 @@ class Entry:
             return ""
         if self.status is not None and self.status >= _BAD_STATUS:
             return f"answered {self.status}" + (f": {self._said}" if self._said else "")
-        if self.kind == "cloud_scheduler_job":
+        if self.from_scheduler:
             return f"Scheduler could not call it: {self._said or self.severity}"
         if self.severity in _BAD_SEVERITIES:
             return f"logged an error: {self._said or self.severity}"
@@ -73,7 +78,7 @@ class Entry:
 
     @property
     def _is_busy(self) -> bool:
-        if self.status is not None or self.kind != "cloud_scheduler_job":
+        if self.status is not None or not self.from_scheduler:
             return self.status == _BUSY
         info = str(self.payload.get("debugInfo", ""))
         return self.payload.get("status") == _BUSY_CODE or bool(_BUSY_INFO.search(info))

@@ -8,11 +8,11 @@ class DeployError(QuoteWatchError):
 
 
 class SourceError(DeployError):
-    """There is no commit to deploy, or it is not what would be shipped."""
+    """There is no commit to deploy, or it is not what would be shipped; with what cures it."""
 
-
-class CommitError(SourceError):
-    """Git knows no such commit."""
+    def __init__(self, what: str, *cures: str) -> None:
+        super().__init__(what)
+        self.cures = cures
 
 
 class CommandError(DeployError):

@@ -1,7 +1,8 @@
 """Who is healthy. Pure: what gcloud shows and what the logs say in, a verdict for each out.
 
 A function is healthy when the revision that runs now has reported what it did when it was called,
-and nothing went wrong since. Silence is not health. A call that found it busy says neither.
+and nothing went wrong since. Silence is not health. A call that found it busy says neither, nor
+does a call that Scheduler saw fail: it names no revision, and is made again.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,6 +24,7 @@ class Verdict:
     troubles: list[str] = field(default_factory=list)
     reported: bool = False
     refusal: str = ""  # how a call was turned away because another one was being answered
+    doubt: str = ""  # what Scheduler says of a call, which may have gone to an older revision
 
     @property
     def settled(self) -> bool:
@@ -104,11 +106,15 @@ def judge(
 def _take(verdict: Verdict, entry: Entry, epoch: str) -> None:
     trouble = entry.trouble()
     verdict.refusal = verdict.refusal or entry.refusal()
-    if trouble:
+    if entry.from_scheduler:
+        verdict.doubt = verdict.doubt or trouble
+    elif trouble:
         verdict.add(trouble)
     elif _is_report(verdict.name, entry, epoch):
-        if entry.payload.get("failed"):
-            verdict.add(f"reported a failure: {entry.payload.get('report')}"[:_LONGEST])
+        report = entry.payload.get("report")
+        error = report.get("error") if isinstance(report, Mapping) else None
+        if entry.payload.get("failed") or (verdict.name in PUSHED and error):
+            verdict.add(f"reported a failure: {report}"[:_LONGEST])
         verdict.reported = True
 
 

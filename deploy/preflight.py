@@ -6,7 +6,7 @@ Reads only. What cannot be looked at before something else is cured is named, no
 import asyncio
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,7 @@ from deploy.errors import CloudError
 from deploy.names import Target
 from deploy.permissions import APIS, Resource, resources
 from deploy.programs import Ran, run
-from deploy.provisioned import LOOKS, REGIONS, Look, apply_terraform
+from deploy.provisioned import ANYWHERE, LOOKS, REGIONS, Look, apply_terraform, elsewhere
 
 # All lines are checked against this one.
 OLDEST_GCLOUD = 528
@@ -114,6 +114,7 @@ async def _check_tools(found: Findings) -> bool:
         found.add(
             f"gcloud is {version or 'of unknown version'}; deploying needs {OLDEST_GCLOUD}",
             "gcloud components update",
+            "sudo apt-get install --only-upgrade google-cloud-cli",
         )
     return True
 
@@ -156,6 +157,15 @@ async def _check_project(target: Target, found: Findings) -> bool:
 
 async def _check_contents(target: Target, functions: tuple[str, ...], found: Findings) -> None:
     """Look at APIs, region and permissions; then at what may be looked at."""
+    regions = await _elsewhere(target, functions)
+    if regions:
+        here = f"REGION={target.region}"
+        found.add(
+            f"{here}: the functions of {target.project} are in {', '.join(regions)}",
+            *(f"make deploy PROJECT={target.project} REGION={each}" for each in regions),
+        )
+        found.unseen.append(f"what is in {target.region}")
+        return
     member, apis, lacking = await asyncio.gather(
         _member(), _disabled(target, found), _lacking(target, functions, found)
     )
@@ -184,6 +194,12 @@ async def _check_contents(target: Target, functions: tuple[str, ...], found: Fin
     found.unseen += [look.name for look in (REGIONS, *LOOKS) if look not in looks]
     wanted = [look for look in looks if look is not REGIONS]
     await asyncio.gather(*(_look(look, target, functions, found) for look in wanted))
+
+
+async def _elsewhere(target: Target, functions: tuple[str, ...]) -> list[str]:
+    """Return where else the functions are; nothing where nobody may ask, which is told later."""
+    ran = await run(["gcloud", *ANYWHERE, f"--project={target.project}"])
+    return [] if ran.code else elsewhere(ran.json(), target, functions)
 
 
 async def _member() -> str:
@@ -216,20 +232,27 @@ async def _lacking(
     """Return what is missing, by what it is missing on; note what is not there at all."""
     cloud = Cloud(found.token)
 
-    async def ask(resource: Resource) -> tuple[Resource, Sequence[str]]:
+    async def ask(resource: Resource) -> tuple[Resource, Collection[str] | None]:
         try:
-            allowed = await cloud.allowed(resource)
+            return resource, await cloud.allowed(resource)
         except CloudError as error:
-            found.add(f"permissions on {resource.name} cannot be asked for: {error}")
-            return resource, ()
-        if allowed is None:
-            what = f"the {resource.kind} {resource.name} is not there; Terraform makes it"
-            found.add(what, apply_terraform(target))
-            return resource, ()
-        return resource, [each for each in resource.permissions if each not in allowed]
+            what = f"permissions on {resource.name} cannot be asked for: {error}"
+            found.add(what, "gcloud auth login")
+            return resource, resource.permissions
 
     answers = await asyncio.gather(*map(ask, resources(target, functions)))
-    return [(resource, missing) for resource, missing in answers if missing]
+    absent = [resource for resource, allowed in answers if allowed is None]
+    if absent:  # of a topic that is not there, too, Pub/Sub says that one may do nothing with it
+        absent += [each for each, allowed in answers if each.kind == "topic" and not allowed]
+    for resource in absent:
+        what = f"the {resource.kind} {resource.name} is not there; Terraform makes it"
+        found.add(what, apply_terraform(target))
+    lacking = [
+        (resource, [each for each in resource.permissions if each not in (allowed or ())])
+        for resource, allowed in answers
+        if resource not in absent
+    ]
+    return [(resource, missing) for resource, missing in lacking if missing]
 
 
 async def _look(look: Look, target: Target, functions: tuple[str, ...], found: Findings) -> None:

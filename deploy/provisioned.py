@@ -65,6 +65,13 @@ def _functions(seen: Shown, target: Target, names: tuple[str, ...]) -> Iterator[
             )
 
 
+def elsewhere(seen: Shown, target: Target, names: tuple[str, ...]) -> list[str]:
+    """Return the regions that have our functions if the one that was named has none of them."""
+    places = [each["name"].split("/") for each in seen]  # projects/P/locations/R/functions/N
+    regions = {place[3] for place in places if place[5] in names}
+    return [] if target.region in regions else sorted(regions)
+
+
 def _schedules(seen: Shown, target: Target, names: tuple[str, ...]) -> Iterator[Missing]:
     found = [each["name"].rpartition("/")[2] for each in seen]
     yield from _absent("schedules", [job(name) for name in scheduled(names)], found, target)
@@ -96,6 +103,13 @@ REGIONS = Look(
     lambda _: ("functions", "regions", "list", "--gen2"),
     _regions,
 )
+
+ANYWHERE = (
+    "functions",
+    "list",
+    "--v2",
+    "--format=json",
+)  # in all regions
 
 LOOKS = (
     Look(

@@ -62,7 +62,7 @@ class Smoke:
             await self._wait(expected, running, since, epoch)
         for verdict in self._verdicts:
             if not verdict.settled:
-                verdict.add(self._silence(verdict.name, verdict.refusal))
+                verdict.add(verdict.doubt or self._silence(verdict.name, verdict.refusal))
         return self._verdicts
 
     async def _now(self, expected: Expected) -> datetime:

@@ -3,6 +3,7 @@
 So nothing ships that is not in it. Only --allow-dirty ships the working tree, and says so.
 """
 
+import ast
 import tempfile
 import zipfile
 from collections.abc import AsyncIterator
@@ -11,11 +12,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from deploy.errors import CommitError, SourceError
+from deploy.errors import CommandError, SourceError
 from deploy.names import ROOT
 from deploy.programs import run
 
 _NAMED = 3  # changed files in a message
+_GET_GIT = ("sudo apt-get install git", "brew install git")
+_MAKE_REPOSITORY = ("git init", "git add --all", "git commit --message=downloaded")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,9 @@ async def choose(
     if commit is not None and allow_dirty:
         raise SourceError(
             f"--commit={commit} and --allow-dirty exclude each other: a commit ships as it is;"
-            " leave one of them out"
+            " leave one of them out",
+            f"git log --oneline --max-count=1 {commit}",
+            "git diff HEAD",
         )
     found = await _resolve(commit or "HEAD", root)
     if commit is not None:
@@ -44,7 +49,9 @@ async def choose(
     if changed and not allow_dirty:
         raise SourceError(
             f"the working tree is not what {found[:12]} says: {_listed(changed)};"
-            " commit it first, or ship it as it is with --allow-dirty"
+            " commit it or put it aside first, or ship it as it is with --allow-dirty",
+            "git status",
+            "git stash --include-untracked",
         )
     if not changed:
         return Source(found, found, root)
@@ -67,12 +74,35 @@ async def shipped(source: Source) -> AsyncIterator[Path]:
         yield folder
 
 
+def check_syntax(folder: Path) -> None:
+    """Refuse what Python cannot read: the build would find it minutes later, or the first call."""
+    for path in sorted(folder.rglob("*.py")):
+        name = path.relative_to(folder)
+        if any(part.startswith(".") for part in name.parts):  # the environment of a working tree
+            continue
+        try:
+            ast.parse(path.read_bytes(), str(name))
+        except (SyntaxError, ValueError) as error:
+            raise SourceError(f"{name} cannot be deployed: {error}") from error
+
+
 async def _resolve(commit: str, root: Path) -> str:
+    try:
+        inside = await run(["git", "rev-parse", "--is-inside-work-tree"], root)
+    except CommandError as error:
+        raise SourceError(f"what ships is taken from git: {error}", *_GET_GIT) from error
+    if inside.code:
+        raise SourceError(
+            f"{root} is no repository of git, and what ships is taken from one: clone it instead"
+            " of downloading it, or make one of it",
+            *_MAKE_REPOSITORY,
+        )
     ran = await run(["git", "rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}"], root)
     if ran.code:
-        raise CommitError(
-            f"commit {commit!r}: git finds none in {root};"
-            " fetch it (git fetch), or choose one that git log shows"
+        raise SourceError(
+            f"commit {commit!r}: git finds none in {root}; fetch it, or choose one that it shows",
+            "git fetch --all",
+            "git log --oneline",
         )
     return ran.output.strip()
 

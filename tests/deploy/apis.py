@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from tests.deploy.fake_gcloud import TOKEN, World, now
+from tests.deploy.fake_gcloud import World, now
 
 APIS = ("cloudresourcemanager", "iam", "pubsub", "storage", "artifactregistry")
 _ASKS = re.compile(
@@ -80,7 +80,7 @@ def serving(apis: Apis) -> Iterator[Apis]:
 
         def _respond(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            if self.headers.get("Authorization") == f"Bearer {TOKEN}":
+            if self.headers.get("Authorization") == f"Bearer {apis.world.token}":
                 status, answer = apis.answer(self.command, self.path, body)
             else:
                 status, answer = 401, _error("Request had invalid authentication credentials.")

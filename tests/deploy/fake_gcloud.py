@@ -16,7 +16,6 @@ from deploy.names import functions, job, scheduled
 from deploy.permissions import APIS
 from tests.deploy.log_query import matches
 
-TOKEN = "token-of-the-fake"  # noqa: S105 - it opens nothing
 PROJECT, REGION = "my-project-123", "us-east4"
 ALL = functions()
 
@@ -50,6 +49,11 @@ class World:
     deployed: dict[str, str] = field(default_factory=dict)  # function -> commit, gateway -> image
     called: dict[str, str] = field(default_factory=dict)  # function -> when
     published: dict[str, dict[str, Any]] = field(default_factory=dict)  # topic -> message
+
+    @property
+    def token(self) -> str:
+        """What opens the APIs at this moment: deploying takes longer than a token may last."""
+        return f"token-{len(self.deployed)}"
 
 
 @dataclass(frozen=True)
@@ -152,7 +156,7 @@ def version(asked: Asked) -> str:
 
 def token(asked: Asked) -> str:
     asked.need_login()
-    return TOKEN + "\n"
+    return asked.world.token + "\n"
 
 
 def account(asked: Asked) -> str:
@@ -178,7 +182,7 @@ def regions(asked: Asked) -> str:
 
 def list_functions(asked: Asked) -> str:
     asked.need_api("cloudfunctions")
-    there = asked.world.functions if asked.flags["regions"] == REGION else {}
+    there = asked.world.functions if asked.flags.get("regions", REGION) == REGION else {}
     return json.dumps([_function(name, asked.world) for name in there])
 
 
@@ -279,6 +283,7 @@ def _entries(world: World) -> list[dict[str, Any]]:
         said.append({"of": name, "timestamp": at, "jsonPayload": report})
     for message in world.published.values():
         answer = {"event": "probed", "epoch": message["attributes"]["epoch"]}
+        answer["report"] = {"error": "x" if "predict" in world.failed else None}
         said.append({"of": "predict", "timestamp": message["at"], "jsonPayload": answer})
     up = now() if "gateway" in world.deployed else now(ago_seconds=3 * 86_400)
     said.append({"of": "gateway", "timestamp": up, "jsonPayload": {"event": "listening"}})
@@ -326,7 +331,7 @@ COMMANDS: tuple[tuple[tuple[str, ...], int, Mapping[str, str], Handler, bool], .
         {**_IN_PROJECT, "enabled": "", "format": r"value\(config\.name\)"}, apis, False,
     ),
     (("functions", "regions", "list"), 0, {**_JSON, "gen2": ""}, regions, False),
-    (("functions", "list"), 0, {**_JSON, "v2": "", "regions": _REGION}, list_functions, False),
+    (("functions", "list"), 0, {**_JSON, "v2": "", "?regions": _REGION}, list_functions, False),
     (
         ("functions", "deploy"), 1,
         {

@@ -25,6 +25,17 @@ def test_everything_is_deployed_and_found_to_be_alive(cloud: FakeCloud) -> None:
         assert f"  {name:<10} healthy" in outcome.said
 
 
+def test_what_python_cannot_read_is_refused_before_anything_is_touched(cloud: FakeCloud) -> None:
+    cloud.checkout.write("quotewatch/broken.py", "def (\n")
+    cloud.checkout.commit("broken")
+
+    outcome = cloud.deploy()
+
+    assert outcome.code == 2
+    assert "quotewatch/broken.py cannot be deployed: invalid syntax" in outcome.said
+    cloud.assert_untouched()
+
+
 def test_each_line_is_shown_as_it_is_run(cloud: FakeCloud) -> None:
     outcome = cloud.deploy("--no-smoke")
 

@@ -1,5 +1,6 @@
 """Whatever would stop a deploy is found before anything is touched, with the command that cures."""
 
+import shutil
 from typing import Any
 
 import pytest
@@ -58,13 +59,13 @@ def test_one_mistaken_commit_is_one_problem(cloud: FakeCloud, options: tuple[str
 
     assert outcome.code == 2
     assert outcome.said.count("commit 'zzz'") == 1
-    assert cures(outcome.said) == ["git log --oneline"]
+    assert cures(outcome.said) == ["git fetch --all", "git log --oneline"]
 
 
 def test_a_changed_tree_is_looked_at_with_git_status(cloud: FakeCloud) -> None:
     cloud.checkout.write("new.py", "")
 
-    assert cures(refused(cloud).said) == ["git status"]
+    assert cures(refused(cloud).said) == ["git status", "git stash --include-untracked"]
 
 
 @pytest.mark.parametrize("commit", ["", "main", "abc123"])
@@ -100,7 +101,10 @@ def test_a_gcloud_that_is_too_old_is_named(
     outcome = refused(cloud)
 
     assert expected in outcome.said
-    assert cures(outcome.said) == ["gcloud components update"]
+    assert cures(outcome.said) == [
+        "gcloud components update",
+        "sudo apt-get install --only-upgrade google-cloud-cli",
+    ]
 
 
 def test_whoever_is_not_logged_in_is_told_so_and_what_was_not_looked_at(cloud: FakeCloud) -> None:
@@ -127,10 +131,37 @@ def test_a_project_that_is_being_deleted_is_named(cloud: FakeCloud) -> None:
 
 
 def test_an_unknown_region_is_named_beside_those_there_are(cloud: FakeCloud) -> None:
+    cloud.world.functions = {}
+
     outcome = refused(cloud, region="europe-west99")
 
     assert "no region europe-west99 for functions; there are europe-west1, us-east4" in outcome.said
     assert "Not looked at before that is cured: the functions, the schedules" in outcome.said
+
+
+def test_another_region_than_that_of_the_functions_is_named_with_theirs(cloud: FakeCloud) -> None:
+    outcome = refused(cloud, region="europe-west1")
+
+    assert f"REGION=europe-west1: the functions of {PROJECT} are in {REGION}" in outcome.said
+    assert cures(outcome.said) == [f"make deploy PROJECT={PROJECT} REGION={REGION}"]
+
+
+def test_a_folder_that_git_knows_nothing_of_is_named_with_what_makes_a_repository(
+    cloud: FakeCloud,
+) -> None:
+    shutil.rmtree(cloud.checkout.root / ".git")
+
+    outcome = refused(cloud)
+
+    assert "is no repository of git" in outcome.said
+    assert cures(outcome.said) == ["git init", "git add --all", "git commit --message=downloaded"]
+
+
+def test_every_refusal_has_a_cure(cloud: FakeCloud) -> None:
+    for options in (["--only=wirte"], ["--commit=HEAD", "--allow-dirty"], ["--commit="]):
+        outcome = cloud.deploy(*options)
+        assert outcome.code == 2
+        assert cures(outcome.said) != [], outcome.said
 
 
 def test_missing_apis_are_named_together_with_what_enables_them(cloud: FakeCloud) -> None:
@@ -227,6 +258,7 @@ def test_where_terraform_was_never_applied_one_command_cures_it_all(cloud: FakeC
     cloud.world.gateway = None
     cloud.world.repositories = ()
     cloud.apis.absent += ["/iam/", "/storage/", "/artifactregistry/"]
+    cloud.apis.denied["/topics/"] = {"*"}  # what Pub/Sub says of a topic that is not there
 
     outcome = refused(cloud)
 

@@ -113,25 +113,6 @@ def test_a_report_of_a_failure_is_one(cloud: FakeCloud) -> None:
         ),
         (
             {
-                "kind": "job",
-                "severity": "ERROR",
-                "jsonPayload": {"status": "PERMISSION_DENIED"},
-                "revision": "",
-            },
-            "Scheduler could not call it: status=PERMISSION_DENIED",
-        ),
-        (
-            {
-                "kind": "job",
-                "severity": "ERROR",
-                "httpRequest": {"status": 503},
-                "jsonPayload": {"status": "UNAVAILABLE"},
-                "revision": "",
-            },
-            "answered 503: status=UNAVAILABLE",
-        ),
-        (
-            {
                 "httpRequest": {"status": 429},
                 "textPayload": "Memory limit of 512 MiB exceeded with 530 MiB used.",
             },
@@ -145,6 +126,38 @@ def test_what_goes_wrong_beside_a_report_counts(
     cloud.world.entries = [{"of": "write", "timestamp": "2999-01-01T00:00:00Z", **entry}]
 
     assert only_ill(smoke(cloud), "write") == reason
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        (
+            {"jsonPayload": {"status": "PERMISSION_DENIED"}},
+            "Scheduler could not call it: status=PERMISSION_DENIED",
+        ),
+        (
+            {"httpRequest": {"status": 503}, "jsonPayload": {"status": "UNAVAILABLE"}},
+            "answered 503: status=UNAVAILABLE",
+        ),
+    ],
+)
+def test_what_scheduler_says_of_a_call_counts_where_none_reports(
+    cloud: FakeCloud, said: Mapping[str, Any], reason: str
+) -> None:
+    entry = {"of": "write", "kind": "job", "severity": "ERROR", "revision": "", **said}
+    cloud.world.entries = [{**entry, "timestamp": AFTERWARDS}]
+    # A call that was begun before the deploy fails on the revision that was replaced.
+    assert smoke(cloud).code == 0
+
+    cloud.world.silent = ("write",)
+
+    assert only_ill(smoke(cloud), "write") == reason
+
+
+def test_an_answer_to_the_probe_that_tells_of_an_error_is_a_failure(cloud: FakeCloud) -> None:
+    cloud.world.failed = ("predict",)
+
+    assert only_ill(smoke(cloud), "predict") == "reported a failure: {'error': 'x'}"
 
 
 NO_INSTANCE = "The request was aborted because there was no available instance."
@@ -349,3 +362,4 @@ def test_a_probe_that_cannot_be_published_ends_the_test(cloud: FakeCloud) -> Non
 
     assert outcome.code == 1
     assert ":publish: 404: The specified resource does not exist." in outcome.said
+    assert f'PROJECT={PROJECT} REGION={REGION} ARGS="--smoke-only"' in outcome.said
