@@ -129,12 +129,24 @@ class Deployment:
         async with shipped(source) as folder:
             self.board.say(f"sources: {folder}")
             check_syntax(folder)
+            self._check_doors(folder, steps)
             self.rollout = Rollout(steps, folder, self.board)
             await self.rollout.run()
         self._tell_state()
         if not self.rollout.succeeded:
             self.board.say(f"What is not deployed runs on as it was. Then: {self._again()}")
         return self.rollout.succeeded
+
+    def _check_doors(self, folder: Path, steps: Sequence[Step]) -> None:
+        """Refuse an older commit for a function that it does not know yet."""
+        doors = functions(folder / "functions")
+        unknown = [s.name for s in steps if s.name in self.functions and s.name not in doors]
+        if unknown:
+            rest = [step.name for step in steps if step.name not in unknown]
+            again = self._command(f"--commit={self.options.commit}", f"--only={','.join(rest)}")
+            raise SourceError(
+                f"that commit has no function {', '.join(unknown)} yet; leave it out: {again}"
+            )
 
     async def _smoke(self, target: Target, expected: Expected) -> int:
         self.smoking = True

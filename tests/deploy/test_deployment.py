@@ -102,6 +102,21 @@ def test_an_older_commit_can_be_brought_back_for_one_function(cloud: FakeCloud) 
     assert others == {**dict.fromkeys(ALL, second), "write": first}
 
 
+def test_an_older_commit_without_one_of_the_functions_is_refused(cloud: FakeCloud) -> None:
+    (cloud.checkout.root / "functions" / "train.py").unlink()
+    older = cloud.checkout.commit("without train")
+    cloud.checkout.write("functions/train.py", "# again\n")
+    cloud.checkout.commit("with train")
+
+    outcome = cloud.deploy(f"--commit={older}")
+
+    assert outcome.code == 2
+    assert "that commit has no function train yet; leave it out: make deploy" in outcome.said
+    left = ",".join(name for name in ("image", *ALL, "gateway") if name != "train")
+    assert f'--only={left}"' in outcome.said
+    cloud.assert_untouched()
+
+
 def test_the_gateway_alone_brings_its_image(cloud: FakeCloud) -> None:
     assert cloud.deploy("--only=gateway", "--no-smoke").code == 0
 
