@@ -274,6 +274,7 @@ def test_files_without_a_newer_column_are_merged_with_nulls(
         committer.commit(
             "raw_orderbook", lambda table, ledger: Change(ledger, write_files(table, older, rows))
         )
+    committer.tables.close()
     committer.tables.__init__(committer.tables._properties)  # type: ignore[misc]
     store(committer, [second])
     assert _compact(committer, "raw_orderbook").files == 2
