@@ -217,13 +217,14 @@ class _Comparison:
         healed = injected & there
         absent = injected - there - (self._sendings.keys() - cut)  # what was sent is `missing`
         unnamed = {trade for trade in absent if not evidence.covers(trade)}
+        early = set(filter(evidence.precedes, unnamed))
         return Gaps(
             injected=len(absent) + len(healed),
             detected=len(absent - unnamed) + len(healed),
             healed=len(healed),
             open=len(absent),
-            too_early=sum(map(evidence.precedes, unnamed)),
-            too_late=sum(map(evidence.beyond, unnamed)),
+            too_early=len(early),
+            too_late=sum(map(evidence.beyond, unnamed - early)),
         )
 
     def _losses(

@@ -142,6 +142,16 @@ def test_nobody_can_name_what_nothing_told_of(run: MadeUpRun) -> None:
     assert audit.is_lossless
 
 
+def test_what_is_too_early_is_not_too_late_as_well(run: MadeUpRun) -> None:
+    """A gateway that died young never said how far it had come."""
+    run.trade(1, sent=False, fault="silence")
+    run.publish("raw_trades", [run.trade(2)])
+    run.end(known=0)
+    audit = run.audit()
+    assert audit.gaps == Gaps(injected=1, open=1, too_early=1)
+    assert audit.is_lossless
+
+
 def test_a_trade_before_the_first_that_came_was_sent_and_is_missing(run: MadeUpRun) -> None:
     run.trade(1)
     run.publish("raw_trades", [run.trade(2)])
