@@ -95,9 +95,10 @@ def test_an_instance_gets_one_call_at_a_time(front: Front, calls: Calls) -> None
 
     def work(handler: BaseHTTPRequestHandler) -> None:
         inside.release()
+        threading.Event().wait(0.005)  # work takes time: whoever comes meanwhile is counted
         at_once.append(inside._value)
-        answer(handler)
         inside.acquire()
+        answer(handler)  # last: with the answer the next call may come
 
     with instance(work) as port, ThreadPoolExecutor(8) as pool:
         front.point_to(1, port)
