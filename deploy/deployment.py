@@ -36,6 +36,11 @@ class Deployment:
         """What there is to deploy."""
         return functions(self.root / "functions")
 
+    @property
+    def _has_begun(self) -> bool:
+        """Whether anything but looking has been done."""
+        return self.rollout is not None or self.smoking
+
     async def run(self) -> int:
         """Do what was asked; return how it ended."""
         try:
@@ -45,9 +50,12 @@ class Deployment:
             return INTERRUPTED
         except DeployError as error:
             self.board.say(f"stopped: {error}")
+            if not self._has_begun:
+                self.board.say("Nothing was changed.")
+                return REFUSED
             self._tell_state()
             self._tell_untested()
-            return FAILED if self.rollout or self.smoking else REFUSED
+            return FAILED
 
     async def _run(self) -> int:
         options = self.options
@@ -144,9 +152,8 @@ class Deployment:
         if unknown:
             rest = [step.name for step in steps if step.name not in unknown]
             again = self._command(f"--commit={self.options.commit}", f"--only={','.join(rest)}")
-            raise SourceError(
-                f"that commit has no function {', '.join(unknown)} yet; leave it out: {again}"
-            )
+            cure = f"leave it out: {again}" if rest else "choose a newer one"
+            raise SourceError(f"that commit has no function {', '.join(unknown)} yet; {cure}")
 
     async def _smoke(self, target: Target, expected: Expected) -> int:
         self.smoking = True
@@ -172,7 +179,7 @@ class Deployment:
 
     def _tell_interrupted(self) -> None:
         self.board.say("interrupted")
-        if self.rollout is None and not self.smoking:
+        if not self._has_begun:
             self.board.say("Nothing was changed.")
             return
         self._tell_state()

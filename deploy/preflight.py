@@ -10,8 +10,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from deploy.cloud import Cloud
-from deploy.errors import CloudError
+from deploy.cloud import Cloud, signed_in
+from deploy.errors import CloudError, CommandError
 from deploy.names import Target
 from deploy.permissions import APIS, Resource, resources
 from deploy.programs import Ran, run
@@ -38,7 +38,6 @@ class Findings:
 
     problems: list[Problem] = field(default_factory=list)
     unseen: list[str] = field(default_factory=list)  # what could not be looked at yet
-    token: str = ""
 
     def add(self, what: str, *cures: str) -> None:
         """Note a problem."""
@@ -68,14 +67,14 @@ async def preflight(target: Target, functions: tuple[str, ...], found: Findings)
     if not await _check_tools(found):
         found.unseen += ["the account", "the project", "what is in it"]
         return
-    found.token = await _check_account(found)
-    if not found.token:
+    cloud = await _check_account(found)
+    if cloud is None:
         found.unseen += ["the project", "what is in it"]
         return
     if misspelt or not await _check_project(target, found):
         found.unseen.append("what is in the project")
         return
-    await _check_contents(target, functions, found)
+    await _check_contents(target, functions, cloud, found)
 
 
 def check_variables(target: Target, found: Findings) -> bool:
@@ -124,16 +123,13 @@ def _number(version: str) -> int:
     return int(first) if first.isdecimal() else 0
 
 
-async def _check_account(found: Findings) -> str:
-    """Return a token, or nothing if gcloud has no account that works."""
-    ran = await run(["gcloud", "auth", "print-access-token"])
-    if ran.code or not ran.output.strip():
-        found.add(
-            f"gcloud has no account that works: {ran.complaint}",
-            "gcloud auth login",
-        )
-        return ""
-    return ran.output.strip()
+async def _check_account(found: Findings) -> Cloud | None:
+    """Return what asks in the name of gcloud's account; None if there is none that works."""
+    try:
+        return await signed_in()
+    except CommandError as error:
+        found.add(f"gcloud has no account that works: {error}", "gcloud auth login")
+        return None
 
 
 async def _check_project(target: Target, found: Findings) -> bool:
@@ -155,7 +151,9 @@ async def _check_project(target: Target, found: Findings) -> bool:
     return bool(state == "ACTIVE")
 
 
-async def _check_contents(target: Target, functions: tuple[str, ...], found: Findings) -> None:
+async def _check_contents(
+    target: Target, functions: tuple[str, ...], cloud: Cloud, found: Findings
+) -> None:
     """Look at APIs, region and permissions; then at what may be looked at."""
     regions = await _elsewhere(target, functions)
     if regions:
@@ -167,7 +165,7 @@ async def _check_contents(target: Target, functions: tuple[str, ...], found: Fin
         found.unseen.append(f"what is in {target.region}")
         return
     member, apis, lacking = await asyncio.gather(
-        _member(), _disabled(target, found), _lacking(target, functions, found)
+        _member(), _disabled(target, found), _lacking(target, functions, cloud, found)
     )
     if apis:
         found.add(
@@ -227,10 +225,9 @@ async def _disabled(target: Target, found: Findings) -> list[str]:
 
 
 async def _lacking(
-    target: Target, functions: tuple[str, ...], found: Findings
+    target: Target, functions: tuple[str, ...], cloud: Cloud, found: Findings
 ) -> list[tuple[Resource, Sequence[str]]]:
     """Return what is missing, by what it is missing on; note what is not there at all."""
-    cloud = Cloud(found.token)
 
     async def ask(resource: Resource) -> tuple[Resource, Collection[str] | None]:
         try:

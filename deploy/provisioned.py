@@ -104,12 +104,8 @@ REGIONS = Look(
     _regions,
 )
 
-ANYWHERE = (
-    "functions",
-    "list",
-    "--v2",
-    "--format=json",
-)  # in all regions
+# Without a region gcloud lists those of all.
+ANYWHERE = ("functions", "list", "--v2", "--format=json")
 
 LOOKS = (
     Look(

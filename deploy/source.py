@@ -16,6 +16,7 @@ from deploy.errors import CommandError, SourceError
 from deploy.names import ROOT
 from deploy.programs import run
 
+_ROOMS = ("functions", "ingest_gateway", "quotewatch")  # what runs; a working tree holds more
 _NAMED = 3  # changed files in a message
 _GET_GIT = ("sudo apt-get install git", "brew install git")
 _MAKE_REPOSITORY = ("git init", "git add --all", "git commit --message=downloaded")
@@ -76,10 +77,8 @@ async def shipped(source: Source) -> AsyncIterator[Path]:
 
 def check_syntax(folder: Path) -> None:
     """Refuse what Python cannot read: the build would find it minutes later, or the first call."""
-    for path in sorted(folder.rglob("*.py")):
+    for path in sorted(each for room in _ROOMS for each in (folder / room).rglob("*.py")):
         name = path.relative_to(folder)
-        if any(part.startswith(".") for part in name.parts):  # the environment of a working tree
-            continue
         try:
             ast.parse(path.read_bytes(), str(name))
         except (SyntaxError, ValueError) as error:

@@ -33,7 +33,14 @@ def test_what_python_cannot_read_is_refused_before_anything_is_touched(cloud: Fa
 
     assert outcome.code == 2
     assert "quotewatch/broken.py cannot be deployed: invalid syntax" in outcome.said
+    assert "Nothing was changed." in outcome.said
     cloud.assert_untouched()
+
+
+def test_what_lies_in_a_working_tree_and_never_runs_may_be_broken(cloud: FakeCloud) -> None:
+    cloud.checkout.write("scratch/broken.py", "def (\n")
+
+    assert cloud.deploy("--allow-dirty", "--no-smoke").code == 0
 
 
 def test_each_line_is_shown_as_it_is_run(cloud: FakeCloud) -> None:
@@ -112,6 +119,8 @@ def test_an_older_commit_without_one_of_the_functions_is_refused(cloud: FakeClou
 
     assert outcome.code == 2
     assert "that commit has no function train yet; leave it out: make deploy" in outcome.said
+    alone = cloud.deploy(f"--commit={older}", "--only=train")
+    assert "that commit has no function train yet; choose a newer one" in alone.said
     left = ",".join(name for name in ("image", *ALL, "gateway") if name != "train")
     assert f'--only={left}"' in outcome.said
     cloud.assert_untouched()

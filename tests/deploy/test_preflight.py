@@ -112,7 +112,7 @@ def test_whoever_is_not_logged_in_is_told_so_and_what_was_not_looked_at(cloud: F
 
     outcome = refused(cloud)
 
-    assert "gcloud has no account that works: ERROR: (gcloud) You do not" in outcome.said
+    assert "gcloud has no account that works: gcloud auth print-access-token:" in outcome.said
     assert "gcloud auth login" in cures(outcome.said)
     assert "Not looked at before that is cured: the project, what is in it." in outcome.said
 

@@ -64,7 +64,14 @@ def test_what_runs_waits_for_what_it_may_do_and_what_it_reads(graph: Graph) -> N
     for node in ("google_cloudfunctions2_function.function", "google_cloud_run_v2_service.gateway"):
         assert "terraform_data.permissions_known" in graph.before(node)
     functions = graph.before("google_cloudfunctions2_function.function")
-    assert "google_secret_manager_secret_version.catalog" in functions
+    assert {
+        "google_artifact_registry_repository_iam_member.writer",
+        "google_project_iam_member.build_log",
+        "google_project_iam_member.build_source",
+        "google_secret_manager_secret_iam_member.catalog_reader",
+        "google_secret_manager_secret_version.catalog",
+        "google_storage_bucket_iam_member.build_source",
+    } <= functions
     # The placeholder needs neither; the first revision that captures needs both.
     gateway = graph.before("google_cloud_run_v2_service.gateway")
     assert {

@@ -47,22 +47,6 @@ def test_an_apply_leaves_the_secrets_of_others_alone() -> None:
     assert "ignore_changes = [enabled, secret_data]" in block
 
 
-def test_a_function_waits_for_what_it_starts_and_is_built_with() -> None:
-    block = _block("functions.tf", '"google_cloudfunctions2_function" "function"')
-    assert _listed(block, "depends_on") == [
-        "terraform_data.permissions_known",
-        "google_secret_manager_secret_version.catalog",
-    ]
-    waits = _block("identities.tf", '"terraform_data" "permissions_known"')
-    assert {
-        "google_artifact_registry_repository_iam_member.writer",
-        "google_project_iam_member.build_log",
-        "google_project_iam_member.build_source",
-        "google_secret_manager_secret_iam_member.catalog_reader",
-        "google_storage_bucket_iam_member.build_source",
-    } <= set(_listed(waits, "depends_on"))
-
-
 def test_outputs_that_the_docs_read_are_there() -> None:
     outputs = set(
         re.findall(r'^output "(\w+)"', (TERRAFORM / "outputs.tf").read_text(), re.MULTILINE)
